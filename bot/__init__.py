@@ -1,0 +1,1 @@
+"""Botschaft: a self-hosted Matrix bot that carries messages between customers and staff."""

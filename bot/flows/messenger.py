@@ -1,0 +1,100 @@
+"""The one door from flows to Matrix. Two implementations: `bot.matrix.messenger` and the fake of the tests.
+
+Every method may be called again with the same arguments after a crash and has its effect once. Errors are
+`Transient` (try again), `Refused` (the server says no) or `Fatal` (stop); nothing else comes out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.message import Outgoing, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSpec:
+    """A room to be created. `alias` is the random local part that makes creation happen once."""
+
+    alias: str
+    name: str
+    invite: tuple[UserId, ...]
+    encrypted: bool = True
+    space: bool = False
+    direct: bool = False
+    parent: RoomId | None = None
+    topic: str = ""
+    mark: str = ""  # stands in the create event as `de.botschaft.room`
+    staff: bool = True  # history for whoever is invited later; False for a customer's room
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events of a room, newest first, and where to go on (None: nothing older)."""
+
+    events: tuple[dict[str, Any], ...]
+    older: str | None
+
+
+class Messenger(Protocol):
+    """What flows may ask of Matrix."""
+
+    async def read(self, room: RoomId, event: dict[str, Any]) -> Reading:
+        """Turn a stored raw event into what was written, or say why it cannot be read now."""
+
+    async def send(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        """Send encrypted to everybody joined or invited; the same `txn` gives the same event for 24 hours.
+
+        Raises:
+            Refused: the room is not encrypted, or the server says no.
+        """
+
+    async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        """Send one of our own fixed sentences into a room that is not encrypted, and only there."""
+
+    async def find_mark(self, room: RoomId, txn: TxnId, *, since: datetime) -> EventId | None:
+        """Look in the room for our event that carries `txn` in clear, back to `since`. None: it is not there.
+
+        Raises:
+            Refused: the room could not be read back that far, so nobody can tell.
+        """
+
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
+        """React once; the same reaction again is no error."""
+
+    async def create_room(self, spec: RoomSpec) -> RoomId:
+        """Create the room once (see `RoomSpec.alias`) and complete: encryption, powers, invitations."""
+
+    async def drop_alias(self, alias: str) -> None:
+        """Delete the alias that made a creation repeatable; absent is fine."""
+
+    async def invite(self, room: RoomId, user: UserId) -> None:
+        """Invite; already invited or joined is fine."""
+
+    async def join(self, room: RoomId) -> None:
+        """Accept an invitation; already joined is fine."""
+
+    async def leave(self, room: RoomId) -> None:
+        """Leave or decline; already gone is fine."""
+
+    async def set_state(self, room: RoomId, event_type: str, state_key: str, content: dict[str, Any]) -> None:
+        """Put one state event; the same content again is a no-op on the server."""
+
+    async def mark_read(self, room: RoomId, event: EventId) -> None:
+        """Move the bot's read receipt."""
+
+    async def share_history(self, room: RoomId, user: UserId) -> None:
+        """Give the devices of a staff member the keys of what the bot wrote in this room."""
+
+    async def ask_for_key(self, room: RoomId, event: dict[str, Any]) -> None:
+        """Ask the sender's devices for the key of an event."""
+
+    async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
+        """Read older events of a room, from `start` (a pagination token; None: from now)."""
+
+    async def display_name(self, room: RoomId, user: UserId) -> str:
+        """Return a name made safe for showing; the local part of the id if there is none."""
+
+    def members(self, room: RoomId) -> Sequence[UserId]:
+        """Return who is joined or invited, as far as known, without us."""

@@ -1,0 +1,1 @@
+"""Everything about keys: what matrix-nio gets wrong is put right here, one concern per file."""

@@ -1,0 +1,1 @@
+"""SQL and only SQL, on one encrypted SQLite file."""
