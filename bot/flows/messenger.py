@@ -63,6 +63,9 @@ class Messenger(Protocol):
     async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
         """React once; the same reaction again is no error."""
 
+    async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
+        """Delete one of our own events; already deleted is fine."""
+
     async def create_room(self, spec: RoomSpec) -> RoomId:
         """Create the room once (see `RoomSpec.alias`) and complete: encryption, powers, invitations."""
 
@@ -96,5 +99,5 @@ class Messenger(Protocol):
     async def display_name(self, room: RoomId, user: UserId) -> str:
         """Return a name made safe for showing; the local part of the id if there is none."""
 
-    def members(self, room: RoomId) -> Sequence[UserId]:
+    async def members(self, room: RoomId) -> Sequence[UserId]:
         """Return who is joined or invited, as far as known, without us."""

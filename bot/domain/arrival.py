@@ -1,0 +1,75 @@
+"""One thing from outside, as it waits to be handled: an item. Items of one customer form a lane and keep their order."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId
+
+RECONCILE_AFTER = timedelta(hours=20)
+"""Synapse forgets transaction ids after 24 h (1.163.2); past this age we look for our mark before we send again."""
+
+KEY_PATIENCE = timedelta(seconds=10)
+"""How long a message without a key holds its lane before it steps aside."""
+
+
+class ItemKind(StrEnum):
+    """What arrived."""
+
+    EVENT = "event"  # a timeline event of somebody else
+    INVITE = "invite"  # somebody invited the bot
+    JOINED = "joined"  # the bot is now in a room that it did not make
+    LEFT = "left"  # the bot is no longer in a room
+    MEMBER = "member"  # somebody else came or went
+    GAP = "gap"  # events that the server left out of a sync
+    WARNING = "warning"  # an item was parked: people must be told
+    UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
+
+
+class ItemState(StrEnum):
+    """Where an item stands. Waiting means: its key has not come, or its time has not."""
+
+    NEW = "new"
+    WAITING = "waiting"
+    PARKED = "parked"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of `arrivals`. `body` is what arrived, as JSON values; still ciphertext for encrypted events."""
+
+    id: ItemId
+    lane: Lane
+    room_id: RoomId
+    kind: ItemKind
+    state: ItemState
+    sender: UserId
+    sent_at: datetime
+    arrived_at: datetime
+    body: dict[str, Any]
+    position: tuple[int, int]
+    plan: dict[str, Any] | None = None
+    planned_at: datetime | None = None
+    attempts: int = 0
+    reason: str = ""
+
+    @property
+    def event_id(self) -> EventId:
+        """The event id; only for items of kind EVENT, whose id it is."""
+        return EventId(str(self.id))
+
+    def must_reconcile(self, now: datetime) -> bool:
+        """Tell whether the server may have forgotten the transaction ids of this item's steps."""
+        return self.planned_at is not None and now - self.planned_at > RECONCILE_AFTER
+
+
+def customer_lane(customer: CustomerId) -> Lane:
+    """Return the lane of everything that concerns one customer."""
+    return Lane(f"customer:{customer}")
+
+
+def room_lane(room: RoomId) -> Lane:
+    """Return the lane of a room that belongs to no customer."""
+    return Lane(f"room:{room}")

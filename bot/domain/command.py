@@ -1,0 +1,96 @@
+"""Commands are data: one table, from which permission, help and tests are derived. Parsing is pure and total.
+
+The one rule that keeps words inside the house: whatever begins with `!`, or with a dot and a space, is never
+an answer to a customer.
+"""
+
+import difflib
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Verb(StrEnum):
+    """What a command does."""
+
+    HELP = "help"
+    CLOSE = "close"
+    REOPEN = "reopen"
+    NOTE = "note"
+
+
+class Where(StrEnum):
+    """The kind of room a command is for."""
+
+    CASE = "case"
+    ANY_STAFF_ROOM = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table. `words` are German first, then English; `help` is the id of a text."""
+
+    verb: Verb
+    words: tuple[str, ...]
+    where: Where
+    help: str
+
+
+COMMANDS: Final = (
+    Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note"),
+    Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close"),
+    Command(Verb.REOPEN, ("auf", "reopen"), Where.CASE, "help.reopen"),
+    Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command of the table, with the rest of the line."""
+
+    command: Command
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It begins like a command but is none; `suggestion` is the nearest word or empty."""
+
+    word: str
+    suggestion: str
+
+
+def parse(body: str) -> Call | Unknown | None:
+    """Return the command in a staff member's message; None means: it is an answer for the customer."""
+    text = body.lstrip()
+    if text.startswith(". ") or text == ".":
+        return Call(_by_word("notiz"), text[1:].strip())
+    if not text.startswith("!"):
+        return None
+    word, _, rest = text[1:].partition(" ")
+    first, newline, tail = word.partition("\n")
+    known = _WORDS.get(_plain(first))
+    if known is None:
+        return Unknown(first, _nearest(first))
+    return Call(known, (tail + (" " if newline and rest else "") + rest).strip())
+
+
+def _plain(word: str) -> str:
+    """Fold case and umlauts: `Später`, `spaeter` and `SPÄTER` are one word."""
+    folded = word.casefold()
+    for umlaut, plain in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
+        folded = folded.replace(umlaut, plain)
+    return "".join(c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c)).strip()
+
+
+_WORDS: Final = {word: command for command in COMMANDS for word in command.words}
+
+
+def _by_word(word: str) -> Command:
+    return _WORDS[word]
+
+
+def _nearest(word: str) -> str:
+    found = difflib.get_close_matches(_plain(word), _WORDS, n=1, cutoff=0.6)
+    return found[0] if found else ""

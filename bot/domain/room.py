@@ -1,0 +1,93 @@
+"""What we know of a room, folded from its state events. Stored in our own database; the server is not asked again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, RoomId, UserId
+
+
+class RoomKind(StrEnum):
+    """Which of our rooms it is. Unknown: not judged yet."""
+
+    UNKNOWN = "unknown"
+    CUSTOMER = "customer"
+    CASE = "case"
+    INBOX = "inbox"
+    ADMIN = "admin"
+    SPACE = "space"
+
+
+PRESENT = frozenset({"invite", "join"})
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Facts of one room. `encrypted` is never unset; `members` leaves us out."""
+
+    room_id: RoomId
+    kind: RoomKind = RoomKind.UNKNOWN
+    customer_id: CustomerId | None = None
+    case_number: CaseNumber | None = None
+    desk: DeskId | None = None
+    ours: bool = False
+    space: bool = False
+    encrypted: bool = False
+    version: str = "1"
+    replaced_by: str = ""
+    membership: str = "leave"  # our own
+    last_event: EventId | None = None
+    members: dict[UserId, str] = field(default_factory=dict)
+
+    def present(self) -> tuple[UserId, ...]:
+        """Return who is joined or invited, without us."""
+        return tuple(user for user, membership in self.members.items() if membership in PRESENT)
+
+    def present_are(self, people: frozenset[UserId]) -> bool:
+        """Tell whether everybody in the room is one of these."""
+        return set(self.present()) <= people
+
+    def is_one_to_one_with(self, user: UserId) -> bool:
+        """Tell whether nobody but this user and we are in the room."""
+        return set(self.present()) <= {user} and not self.space
+
+    def is_usable_by(self, user: UserId) -> bool:
+        """Tell whether what we send here reaches this user, encrypted, and nobody else."""
+        return self.membership == "join" and self.encrypted and self.present() == (user,) and not self.space
+
+
+def fold(room: Room, events: Iterable[dict[str, Any]], me: UserId) -> Room:
+    """Return the room after these state events. Malformed events change nothing."""
+    for event in events:
+        content = event.get("content")
+        if isinstance(content, dict) and isinstance(event.get("state_key"), str):
+            room = _after(room, event, content, me)
+    return room
+
+
+def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserId) -> Room:
+    match event.get("type"):
+        case "m.room.create":
+            return replace(
+                room,
+                ours=event.get("sender") == me,
+                space=content.get("type") == "m.space",
+                version=str(content.get("room_version", "1")),
+            )
+        case "m.room.encryption" if event["state_key"] == "":
+            return replace(room, encrypted=True)
+        case "m.room.tombstone" if event["state_key"] == "":
+            return replace(room, replaced_by=str(content.get("replacement_room", "")))
+        case "m.room.member":
+            return _after_member(room, UserId(event["state_key"]), content.get("membership"), me)
+        case _:
+            return room
+
+
+def _after_member(room: Room, user: UserId, membership: object, me: UserId) -> Room:
+    if not isinstance(membership, str):
+        return room
+    if user == me:
+        return replace(room, membership=membership)
+    return replace(room, members={**room.members, user: membership})

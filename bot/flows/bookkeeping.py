@@ -1,0 +1,97 @@
+"""What may happen later than the message itself: read receipts and the names of case rooms.
+
+Nothing here is a fact of its own: both follow from the tables, so a crash loses nothing.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from bot.domain.errors import Refused, Transient
+from bot.domain.ids import CaseNumber, RoomId
+from bot.flows.surroundings import Bookkeeping, Surroundings
+from bot.store import arrivals, cases, rooms
+
+log = structlog.get_logger()
+
+RETRY_S = 5.0
+
+
+class Bookkeeper(Bookkeeping):
+    """Remembers which rooms and cases have changed and brings them up to date, one after the other."""
+
+    def __init__(self) -> None:
+        self._rooms: set[RoomId] = set()
+        self._cases: set[CaseNumber] = set()
+        self._changed = asyncio.Event()
+
+    def room_changed(self, room: RoomId) -> None:
+        """An item of this room was handled: our receipt may move."""
+        self._rooms.add(room)
+        self._changed.set()
+
+    def case_changed(self, number: int) -> None:
+        """The name of this case's room may have to change."""
+        self._cases.add(CaseNumber(number))
+        self._changed.set()
+
+    async def run(self, around: Surroundings) -> None:
+        """Work until cancelled."""
+        self._cases |= {case.number for case in await cases.with_room(around.database) if case.name != case.shown_name}
+        while True:
+            self._changed.clear()
+            wait_s = await self._do_all(around)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _do_all(self, around: Surroundings) -> float | None:
+        """Do what can be done now; return after how many seconds to look again, None: when something changes."""
+        waits: list[float] = []
+        for room in tuple(self._rooms):
+            self._rooms.discard(room)
+            if not await self._move_receipt(around, room):
+                self._rooms.add(room)
+                waits.append(RETRY_S)
+        for number in tuple(self._cases):
+            self._cases.discard(number)
+            wait_s = await self._rename(around, number)
+            if wait_s:
+                self._cases.add(number)
+                waits.append(wait_s)
+        return min(waits, default=None)
+
+    async def _move_receipt(self, around: Surroundings, room: RoomId) -> bool:
+        event = await arrivals.read_up_to(around.database, room)
+        if event is None or event == await rooms.read_mark(around.database, room):
+            return True
+        try:
+            await around.messenger.mark_read(room, event)
+        except Transient:
+            return False
+        except Refused as error:
+            log.info("receipt_refused", code=error.code)
+        async with around.database.transaction() as tx:
+            await rooms.set_read_mark(tx, room, event)
+        return True
+
+    async def _rename(self, around: Surroundings, number: CaseNumber) -> float:
+        """Bring the room name up to date; return the seconds to wait if it is too early, else 0."""
+        case = await cases.get(around.database, number)
+        if case.room_id is None or case.name == case.shown_name:
+            return 0.0
+        early = (case.renamed_at or case.opened_at) + around.rules.rename_interval - around.now()
+        if early > timedelta(0):
+            return early / timedelta(seconds=1)
+        try:
+            await around.messenger.set_state(case.room_id, "m.room.name", "", {"name": case.name})
+        except Transient:
+            return RETRY_S
+        except Refused as error:
+            log.info("rename_refused", code=error.code)
+        async with around.database.transaction() as tx:
+            await cases.set_shown_name(tx, number, case.name, around.now())
+        return 0.0

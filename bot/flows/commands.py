@@ -1,0 +1,80 @@
+"""Commands of staff. Each answers in the room where it was typed, as a notice; nothing here reaches a customer."""
+
+from typing import assert_never
+
+from bot.domain import command
+from bot.domain.arrival import Item
+from bot.domain.case import Case, CaseState
+from bot.domain.command import COMMANDS, Call, Unknown, Verb, Where
+from bot.domain.message import Outgoing
+from bot.domain.room import Room, RoomKind
+from bot.flows.surroundings import Surroundings
+from bot.store import arrivals, cases
+
+
+async def run(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
+    """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
+    if item.plan is None:
+        state = _next_state(case, called)
+        plan = {"state": state.value if state else None, "reply": _reply(around, room, case, called)}
+        async with around.database.transaction() as tx:
+            item = await around.plan(tx, item, plan)
+    assert item.plan is not None
+    await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
+    async with around.database.transaction() as tx:
+        if case and item.plan["state"]:
+            await cases.set_state(tx, case.number, CaseState(item.plan["state"]), around.now())
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+    if case:
+        around.bookkeeping.case_changed(case.number)
+
+
+async def run_outside_cases(around: Surroundings, item: Item, room: Room, body: str) -> None:
+    """In the inbox and the admin room staff talk among themselves; only commands are answered."""
+    called = command.parse(body)
+    is_note = isinstance(called, Call) and called.command.verb is Verb.NOTE
+    if called is not None and not is_note and item.sender in around.rules.staff:
+        return await run(around, item, room, None, called)
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+
+
+def _next_state(case: Case | None, called: Call | Unknown) -> CaseState | None:
+    if case is None or isinstance(called, Unknown):
+        return None
+    if called.command.verb is Verb.CLOSE and case.state is not CaseState.CLOSED:
+        return CaseState.CLOSED
+    if called.command.verb is Verb.REOPEN and case.state is CaseState.CLOSED:
+        return CaseState.OWED
+    return None
+
+
+def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | Unknown) -> str:
+    if isinstance(called, Unknown):
+        if called.suggestion:
+            return around.say("command.unknown", word=called.word, suggestion=called.suggestion)
+        return around.say("command.unknown_plain", word=called.word)
+    if called.command.where is Where.CASE and (case is None or room.kind is not RoomKind.CASE):
+        return around.say("command.not_here")
+    closed = case is not None and case.state is CaseState.CLOSED
+    match called.command.verb:
+        case Verb.HELP:
+            return help_text(around)
+        case Verb.NOTE:
+            return around.say("case.note_kept")
+        case Verb.CLOSE:
+            return around.say("case.already_closed" if closed else "case.closed")
+        case Verb.REOPEN:
+            return around.say("case.reopened" if closed else "case.already_open")
+        case _ as never:
+            assert_never(never)
+
+
+def help_text(around: Surroundings) -> str:
+    """Return the help, made from the table of commands."""
+    lines = [around.say("command.help_intro")]
+    for row in COMMANDS:
+        words = " / ".join(f"!{word}" for word in row.words)
+        lines.append(around.say("command.help_line", words=words, what=around.say(row.help)))
+    return "\n".join(lines)

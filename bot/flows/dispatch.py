@@ -1,0 +1,102 @@
+"""From an item to the flow that handles it."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import assert_never
+
+from bot.domain.arrival import KEY_PATIENCE, Item, ItemKind, customer_lane
+from bot.domain.errors import Refused
+from bot.domain.ids import Lane
+from bot.domain.message import Forged, Message, NoKey
+from bot.domain.room import Room, RoomKind
+from bot.flows import answer, commands, gap, membership, relay, warning, welcome
+from bot.flows.surroundings import Surroundings
+from bot.flows.worker import Hold
+from bot.store import arrivals, rooms
+
+
+class Dispatch:
+    """Hands each item to its flow. `catching_up` is true while the server still has keys for us.
+
+    `wake` tells the worker that another lane got an item.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self.catching_up = False
+        self.wake: Callable[[Iterable[Lane]], None] = lambda lanes: None
+
+    async def handle(self, item: Item) -> None:
+        """Handle one item to its T2, or raise what the worker answers."""
+        around = self._around
+        match item.kind:
+            case ItemKind.EVENT:
+                await self._event(item)
+            case ItemKind.INVITE:
+                await welcome.accept(around, item)
+            case ItemKind.JOINED:
+                await welcome.look_around(around, item)
+            case ItemKind.LEFT:
+                await welcome.notice_leaving(around, item)
+            case ItemKind.MEMBER:
+                await membership.notice(around, item)
+            case ItemKind.GAP:
+                await gap.fill(around, item)
+            case ItemKind.WARNING:
+                await warning.warn(around, item)
+            case ItemKind.UNREADABLE:
+                await warning.tell_unreadable(around, item)
+            case _ as never:
+                assert_never(never)
+
+    async def _event(self, item: Item) -> None:
+        room = await rooms.find(self._around.database, item.room_id)
+        assert room is not None, "T1 stores the room with its first item"
+        if room.customer_id and item.lane != customer_lane(room.customer_id):
+            return await self._move(item, room)
+        if room.kind is RoomKind.UNKNOWN:
+            return await self._in_unknown_room(item, room)
+        reading = await self._around.messenger.read(item.room_id, item.body)
+        match reading:
+            case NoKey():
+                await self._without_key(item, reading)
+            case Forged(reason):
+                raise Refused("the event is not what it claims to be", code=f"forged_{reason}")
+            case Message():
+                await self._message(item, room, reading)
+
+    async def _message(self, item: Item, room: Room, message: Message) -> None:
+        if room.kind is RoomKind.CUSTOMER:
+            await relay.relay(self._around, item, room, message)
+        elif room.kind is RoomKind.CASE:
+            await answer.answer(self._around, item, room, message)
+        else:
+            await commands.run_outside_cases(self._around, item, room, message.body)
+
+    async def _move(self, item: Item, room: Room) -> None:
+        """The room turned out to belong to a customer: the item goes to the end of that lane, in its own commit."""
+        assert room.customer_id is not None
+        async with self._around.database.transaction() as tx:
+            await arrivals.move(tx, item, customer_lane(room.customer_id))
+        self.wake((customer_lane(room.customer_id),))
+
+    async def _in_unknown_room(self, item: Item, room: Room) -> None:
+        """Our own room is being recorded by its case; somebody else's may have become usable since."""
+        if room.ours:
+            raise Hold("the room of a case is not recorded yet", retry_after_s=1.0)
+        if room.customer_id and room.membership == "join":
+            person = await rooms.user_of(self._around.database, room.customer_id)
+            if room.is_usable_by(person):
+                async with self._around.database.transaction() as tx:
+                    await welcome.adopt(tx, room, room.customer_id)
+                raise Hold("the room has just become usable", retry_after_s=0.001)
+        await welcome.say_unusable(self._around, item, room)
+
+    async def _without_key(self, item: Item, missing: NoKey) -> None:
+        waited = self._around.now() - item.arrived_at
+        if waited < KEY_PATIENCE:
+            raise Hold("no key yet", retry_after_s=(KEY_PATIENCE - waited) / timedelta(seconds=1))
+        if self.catching_up:
+            raise Hold("keys are still coming in", retry_after_s=1.0)
+        await self._around.messenger.ask_for_key(item.room_id, item.body)
+        await warning.step_aside(self._around, item, missing)

@@ -1,0 +1,42 @@
+"""A gap: events that a sync left out. Its lane fills it before anything newer, while other lanes go on."""
+
+from typing import Any
+
+from bot.domain.arrival import Item
+from bot.domain.ids import EventId, UserId
+from bot.flows.intake import messages_of, sent_at
+from bot.flows.surroundings import Surroundings
+from bot.store import arrivals
+
+PAGE = 100
+
+
+async def fill(around: Surroundings, item: Item) -> None:
+    """Read back to the last event we have, or to our own invitation, and put everything in its place at once."""
+    events = await _read_back(around, item)
+    found = [
+        (EventId(event["event_id"]), item.lane, UserId(event["sender"]), sent_at(event, around.now()), event)
+        for event in messages_of(tuple(events), around)
+    ]
+    async with around.database.transaction() as tx:
+        await arrivals.fill_gap(tx, item, found, around.now())
+        await arrivals.finish(tx, item)
+
+
+async def _read_back(around: Surroundings, item: Item) -> list[dict[str, Any]]:
+    until, start = item.body["until"], item.body["from"]
+    events: list[dict[str, Any]] = []
+    while start:
+        page = await around.messenger.page_back(item.room_id, start, limit=PAGE)
+        for event in page.events:
+            if event.get("event_id") == until or (until is None and _is_our_beginning(event, around.rules.me)):
+                return events
+            events.append(event)
+        start = page.older
+    return events
+
+
+def _is_our_beginning(event: dict[str, Any], me: UserId) -> bool:
+    """Tell whether this is the event that brought us into the room: what came before was not meant for us."""
+    is_ours = event.get("type") == "m.room.member" and event.get("state_key") == me
+    return is_ours and event.get("content", {}).get("membership") == "invite"

@@ -1,0 +1,187 @@
+"""T1: everything that the server says only once becomes rows in one commit, together with the new sync token.
+
+Nothing is sent, decrypted or decided here but the lane, and that from room and sender alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bot.domain.arrival import ItemKind, customer_lane, room_lane
+from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId, derived_item_id
+from bot.domain.room import PRESENT, Room, RoomKind, fold
+from bot.flows.surroundings import Surroundings
+from bot.store import arrivals, facts, rooms
+from bot.store.database import Tx
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomUpdate:
+    """What one sync says of one room. `state` includes the state events of the timeline, in their order."""
+
+    room_id: RoomId
+    membership: str
+    state: tuple[Event, ...] = ()
+    timeline: tuple[Event, ...] = ()
+    limited: bool = False
+    prev_batch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One sync response, as far as it is not about keys."""
+
+    token: str
+    rooms: tuple[RoomUpdate, ...] = ()
+
+
+async def take_in(around: Surroundings, batch: Batch) -> set[Lane]:
+    """Commit a batch and return the lanes in which something is new."""
+    taking = _Taking(around, batch.token, around.now())
+    async with around.database.transaction() as tx:
+        for update in batch.rooms:
+            await taking.room(tx, update)
+        await facts.put(tx, facts.SYNC_TOKEN, batch.token)
+    return taking.lanes
+
+
+class _Taking:
+    """One T1 under way."""
+
+    def __init__(self, around: Surroundings, token: str, now: datetime) -> None:
+        self._around = around
+        self._me = around.rules.me
+        self._token = token
+        self._now = now
+        self.lanes: set[Lane] = set()
+
+    async def room(self, tx: Tx, update: RoomUpdate) -> None:
+        known = await rooms.find(tx, update.room_id)
+        room = fold(known or Room(update.room_id), update.state, self._me)
+        room = replace(room, membership=update.membership)
+        room = await self._with_customer(tx, room, update)
+        lane = customer_lane(room.customer_id) if room.customer_id else room_lane(room.room_id)
+        if update.timeline:
+            room = replace(room, last_event=_last_event(update) or room.last_event)
+        await rooms.save(tx, room, known=known)
+        await self._our_own_membership(tx, lane, room, known, update)
+        if update.limited and update.prev_batch:
+            until = known.last_event if known else None
+            await self._add(tx, lane, room, ItemKind.GAP, {"from": update.prev_batch, "until": until}, "gap")
+        await self._members(tx, lane, room, known, update)
+        for event in update.timeline:
+            if is_for_us(event, self._around):
+                await self._event(tx, lane, room, event)
+
+    async def _with_customer(self, tx: Tx, room: Room, update: RoomUpdate) -> Room:
+        """An unknown room that somebody else made belongs to the lane of the one person it is shared with."""
+        if room.customer_id or room.kind is not RoomKind.UNKNOWN or room.ours or room.membership == "leave":
+            return room
+        person = self._inviter(update) or _only(room.present())
+        if person is None or person in self._around.rules.staff | self._around.rules.ignored:
+            return room
+        return replace(room, customer_id=await rooms.make_customer(tx, person, self._now))
+
+    def _inviter(self, update: RoomUpdate) -> UserId | None:
+        for event in update.state:
+            is_ours = event.get("type") == "m.room.member" and event.get("state_key") == self._me
+            if is_ours and event.get("content", {}).get("membership") == "invite":
+                return UserId(str(event.get("sender")))
+        return None
+
+    async def _our_own_membership(
+        self, tx: Tx, lane: Lane, room: Room, known: Room | None, update: RoomUpdate
+    ) -> None:
+        before = known.membership if known else "leave"
+        if room.membership == "invite":
+            await self._add(tx, lane, room, ItemKind.INVITE, {}, "invite", sender=self._inviter(update))
+        if room.membership == "join" and before != "join" and not room.ours:
+            await self._add(tx, lane, room, ItemKind.JOINED, {}, "joined")
+        if room.membership == "leave" and before == "join":
+            await self._add(tx, lane, room, ItemKind.LEFT, {}, "left")
+
+    async def _members(self, tx: Tx, lane: Lane, room: Room, known: Room | None, update: RoomUpdate) -> None:
+        """Others who came or went since we last looked; who was there before us is no news."""
+        before = known.members if known and known.membership == "join" else None
+        if before is None and not room.ours:
+            return
+        for event in update.state:
+            user, membership = UserId(str(event.get("state_key"))), str(event.get("content", {}).get("membership"))
+            if event.get("type") != "m.room.member" or user == self._me:
+                continue
+            if (before or {}).get(user) != membership and (membership not in PRESENT or membership == "join"):
+                body = {"user": user, "membership": membership}
+                await self._add(tx, lane, room, ItemKind.MEMBER, body, str(event.get("event_id")), sender=user)
+
+    async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
+        added = await arrivals.add(
+            tx,
+            item_id=ItemId(event["event_id"]),
+            lane=lane,
+            room=room.room_id,
+            kind=ItemKind.EVENT,
+            sender=UserId(event["sender"]),
+            sent_at=sent_at(event, self._now),
+            arrived_at=self._now,
+            body=event,
+        )
+        if added:
+            self.lanes.add(lane)
+
+    async def _add(
+        self, tx: Tx, lane: Lane, room: Room, kind: ItemKind, body: Event, name: str, sender: UserId | None = None
+    ) -> None:
+        """Put in something that has no event id of its own: its id is made of the room and the token."""
+        added = await arrivals.add(
+            tx,
+            item_id=derived_item_id(self._around.key, room.room_id, self._token, kind, name),
+            lane=lane,
+            room=room.room_id,
+            kind=kind,
+            sender=sender or UserId(""),
+            sent_at=self._now,
+            arrived_at=self._now,
+            body=body,
+        )
+        if added:
+            self.lanes.add(lane)
+
+
+def is_for_us(event: Event, around: Surroundings) -> bool:
+    """Tell whether a timeline event is something that somebody else wrote, and well formed enough to keep."""
+    if "state_key" in event or not isinstance(event.get("event_id"), str) or not isinstance(event.get("type"), str):
+        return False
+    sender = event.get("sender")
+    return isinstance(sender, str) and sender != around.rules.me and sender not in around.rules.ignored
+
+
+def sent_at(event: Event, now: datetime) -> datetime:
+    """Return when an event says it was written; the server's claim, so only for showing."""
+    stamp = event.get("origin_server_ts")
+    latest = now.timestamp() * 1000
+    if not isinstance(stamp, int) or isinstance(stamp, bool) or not 0 <= stamp <= latest:
+        return now
+    return datetime.fromtimestamp(stamp / 1000, UTC)
+
+
+def _last_event(update: RoomUpdate) -> EventId | None:
+    ids = [event.get("event_id") for event in update.timeline]
+    return next((EventId(value) for value in reversed(ids) if isinstance(value, str)), None)
+
+
+def _only(people: tuple[UserId, ...]) -> UserId | None:
+    return people[0] if len(people) == 1 else None
+
+
+def messages_of(events: tuple[Event, ...], around: Surroundings) -> Iterator[Event]:
+    """Return, oldest first, what belongs into a lane of events that were read newest first."""
+    return (event for event in reversed(events) if is_for_us(event, around))
+
+
+def customer_of(room: Room) -> CustomerId:
+    """Return the customer of a room that has one."""
+    assert room.customer_id is not None, "only rooms in a customer's lane get here"
+    return room.customer_id

@@ -1,0 +1,104 @@
+"""Opening a case: a number, an encrypted room with the desk's members in it, and two cards.
+
+The case row with its alias is part of the plan, so a re-run can make neither a second case nor a second room.
+"""
+
+from dataclasses import replace
+
+from bot.domain.arrival import Item
+from bot.domain.case import Case
+from bot.domain.ids import CaseNumber, EventId, RoomId
+from bot.domain.message import Outgoing
+from bot.domain.room import Room, RoomKind
+from bot.flows.messenger import RoomSpec
+from bot.flows.surroundings import Surroundings
+from bot.store import cases, rooms
+from bot.store.database import Tx
+
+
+async def open_case(around: Surroundings, item: Item, number: CaseNumber) -> tuple[Case, EventId]:
+    """Make everything a new case needs; returns it, with its room, and the event of its inbox card."""
+    case = await cases.get(around.database, number)
+    inbox = await _inbox_of(around, case)
+    card = Outgoing(around.say("inbox.card_opening", number=str(number)))
+    inbox_event = await around.send(item, "inbox_card", inbox, card)
+    case = await _with_room(around, case)
+    assert case.room_id is not None
+    await around.messenger.drop_alias(case.alias)
+    if case.card_event is None:
+        await _put_card(around, item, case, inbox_event)
+    return case, inbox_event
+
+
+async def announce(around: Surroundings, item: Item, case: Case, inbox_event: EventId) -> None:
+    """After the message: hang the room into the Space and say in the inbox that it is there."""
+    space = await rooms.place(around.database, "space")
+    assert space is not None, "the house is set up before anybody is served"
+    assert case.room_id is not None
+    via = [around.rules.me.partition(":")[2]]
+    await around.messenger.set_state(space, "m.space.child", case.room_id, {"via": via})
+    inbox = await _inbox_of(around, case)
+    text = around.say("inbox.card_open", number=str(case.number))
+    link = f"https://matrix.to/#/{case.room_id}?via={via[0]}"
+    html = f'{text} <a href="{link}">{case.number}</a>'
+    await around.send(item, "inbox_open", inbox, Outgoing(text, html=html, notice=True, replaces=inbox_event))
+
+
+async def _inbox_of(around: Surroundings, case: Case) -> RoomId:
+    desk = around.rules.desk(case.desk)
+    inbox = await rooms.place(around.database, f"inbox:{desk.id}")
+    assert inbox is not None, "the house is set up before anybody is served"
+    return inbox
+
+
+async def _with_room(around: Surroundings, case: Case) -> Case:
+    """Create the case room, or take the one that an earlier run made."""
+    if case.room_id:
+        return case
+    desk = around.rules.desk(case.desk)
+    parent = await rooms.place(around.database, "space")
+    spec = RoomSpec(alias=case.alias, name=case.name, invite=desk.members, parent=parent, mark=f"case:{case.number}")
+    room_id = await around.messenger.create_room(spec)
+    now = around.now()
+    async with around.database.transaction() as tx:
+        await _record_room(tx, case, room_id)
+        await cases.set_room(tx, case.number, room_id, case.name, now)
+    return replace(case, room_id=room_id, shown_name=case.name, renamed_at=now)
+
+
+async def _record_room(tx: Tx, case: Case, room_id: RoomId) -> None:
+    known = await rooms.find(tx, room_id)
+    facts = replace(
+        known or Room(room_id, membership="join", version="12"),
+        kind=RoomKind.CASE,
+        ours=True,
+        encrypted=True,
+        customer_id=case.customer_id,
+        case_number=case.number,
+        desk=case.desk,
+    )
+    await rooms.save(tx, facts, known=known)
+
+
+async def _put_card(around: Surroundings, item: Item, case: Case, inbox_event: EventId) -> None:
+    """The pinned card says who it is; names stand only here, encrypted."""
+    assert case.room_id is not None
+    text = await _card_text(around, case)
+    card_event = await around.send(item, "case_card", case.room_id, Outgoing(text, notice=True))
+    await around.messenger.set_state(case.room_id, "m.room.pinned_events", "", {"pinned": [card_event]})
+    async with around.database.transaction() as tx:
+        await cases.set_cards(tx, case.number, card=card_event, inbox=inbox_event)
+
+
+async def _card_text(around: Surroundings, case: Case) -> str:
+    user = await rooms.user_of(around.database, case.customer_id)
+    customer_room = await rooms.customer_room(around.database, case.customer_id)
+    name = await around.messenger.display_name(customer_room, user) if customer_room else user
+    who = name if name == user else f"{name} ({user})"
+    opened = case.opened_at.astimezone().strftime("%d.%m.%Y %H:%M")
+    desk = around.rules.desk(case.desk).name
+    card = around.say("case.card", number=str(case.number), customer=who, desk=desk, opened=opened)
+    if case.previous is None:
+        return card
+    return card + "\n" + around.say("case.card_previous", previous=str(case.previous))
+

@@ -1,0 +1,113 @@
+"""What every flow has around it, and the outside steps of one item under their derived transaction ids."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.domain.arrival import Item
+from bot.domain.ids import CustomerId, DeskId, EventId, RoomId, TxnId, UserId, txn_id
+from bot.domain.message import Outgoing
+from bot.domain.texts import Texts
+from bot.flows.messenger import Messenger
+from bot.store import arrivals, cases
+from bot.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A team: who answers, and what its inbox room is called."""
+
+    id: DeskId
+    name: str
+    members: tuple[UserId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the admin decided, as plain values."""
+
+    me: UserId
+    business: str
+    language: str
+    desks: tuple[Desk, ...]
+    admins: tuple[UserId, ...]
+    ignored: frozenset[UserId]
+    first_case_number: int
+    reopen_window: timedelta
+    rename_interval: timedelta
+    automatic_per_hour: int
+    messages_per_minute: int
+    burst: int
+    unreadable_notice_after: timedelta
+
+    @property
+    def staff(self) -> frozenset[UserId]:
+        """Everybody who never becomes a customer because they work here."""
+        return frozenset(self.admins).union(*(desk.members for desk in self.desks))
+
+    def desk(self, desk_id: DeskId) -> Desk:
+        """Return a desk; one that the admin has since removed is answered by the first."""
+        return next((desk for desk in self.desks if desk.id == desk_id), self.desks[0])
+
+
+class Bookkeeping:
+    """What may happen later than the message itself: receipts and room names. Replaced by the real one at a start."""
+
+    def room_changed(self, room: RoomId) -> None:
+        """An item of this room was handled."""
+
+    def case_changed(self, number: int) -> None:
+        """The name of this case may have to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Passed to every flow."""
+
+    database: Database
+    messenger: Messenger
+    texts: Texts
+    rules: Rules
+    key: bytes
+    now: Callable[[], datetime]
+    bookkeeping: Bookkeeping
+
+    def say(self, text: str, **values: str) -> str:
+        """Return a text in the configured language."""
+        return self.texts.render(text, self.rules.language, **values)
+
+    def txn(self, item: Item, step: str, ordinal: int = 0) -> TxnId:
+        """Return the transaction id of a step of an item."""
+        return txn_id(self.key, item.id, step, ordinal)
+
+    async def plan(self, tx: Tx, item: Item, plan: Mapping[str, Any]) -> Item:
+        """T1b: commit what the item decided (the caller's transaction) and return the item that follows it."""
+        now = self.now()
+        await arrivals.plan(tx, item, dict(plan), now)
+        return replace(item, plan=dict(plan), planned_at=now)
+
+    async def send(self, item: Item, step: str, room: RoomId, message: Outgoing, ordinal: int = 0) -> EventId:
+        """Send one event of an item, once. An item older than the server's memory is looked up first."""
+        txn = self.txn(item, step, ordinal)
+        found = await self._already_there(item, room, txn)
+        return found or await self.messenger.send(room, message, txn=txn)
+
+    async def send_plain(self, item: Item, step: str, room: RoomId, message: Outgoing) -> EventId:
+        """The same for one of our fixed sentences in a room that is not encrypted."""
+        txn = self.txn(item, step)
+        found = await self._already_there(item, room, txn)
+        return found or await self.messenger.send_plain(room, message, txn=txn)
+
+    async def _already_there(self, item: Item, room: RoomId, txn: TxnId) -> EventId | None:
+        if item.planned_at is None or not item.must_reconcile(self.now()):
+            return None
+        return await self.messenger.find_mark(room, txn, since=item.planned_at)
+
+    async def may_answer(self, tx: Tx, item: Item, customer: CustomerId, step: str) -> bool:
+        """Allow an automatic sentence to a customer, unless two machines seem to be talking (part of T1b)."""
+        sent = await cases.count_automatic(tx, customer, self.now() - timedelta(hours=1))
+        if sent >= self.rules.automatic_per_hour:
+            return False
+        await cases.add_automatic(tx, customer, item.id, step, self.now())
+        return True

@@ -1,0 +1,118 @@
+"""Failure is visible at the message: a parked item gets ⚠️ and one sentence, and the admins are told."""
+
+from datetime import timedelta
+
+import structlog
+
+from bot.domain.arrival import Item, ItemKind
+from bot.domain.errors import Mistake, Refused
+from bot.domain.ids import EventId, ItemId, RoomId, derived_item_id
+from bot.domain.message import NoKey, Outgoing
+from bot.domain.room import RoomKind
+from bot.flows.surroundings import Surroundings
+from bot.store import arrivals, cases, rooms
+from bot.store.database import Tx
+
+log = structlog.get_logger()
+
+SIGN = "⚠️"
+
+
+async def park(around: Surroundings, item: Item, error: Exception) -> None:
+    """Set an item aside for a human and see to it that people are told, in one commit."""
+    code = error.code if isinstance(error, Refused) else type(error).__name__
+    log.warning("item_parked", kind=item.kind.value, code=code, attempt=item.attempts)
+    async with around.database.transaction() as tx:
+        await arrivals.park(tx, item, code or "refused")
+        if item.kind is not ItemKind.WARNING:
+            await _add_warning(tx, around, item, error)
+    around.bookkeeping.room_changed(item.room_id)
+
+
+async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exception) -> None:
+    text, values = (error.text, error.values) if isinstance(error, Mistake) else ("", {})
+    event = str(item.id) if item.kind is ItemKind.EVENT else ""
+    await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, "warning", item.id),
+        lane=item.lane,
+        room=item.room_id,
+        kind=ItemKind.WARNING,
+        sender=item.sender,
+        sent_at=item.sent_at,
+        arrived_at=around.now(),
+        body={"event": event, "text": text, "values": values, "reason": item.reason or type(error).__name__},
+    )
+
+
+async def warn(around: Surroundings, item: Item) -> None:
+    """Mark the message that was not delivered, say so beside it, and tell the admins."""
+    room = await rooms.find(around.database, item.room_id)
+    if item.body["event"] and room and room.membership == "join" and room.encrypted:
+        event = EventId(item.body["event"])
+        await around.messenger.react(room.room_id, event, SIGN, txn=around.txn(item, "sign"))
+        sentence = _sentence(around, item, room.kind)
+        await around.send(item, "sentence", room.room_id, Outgoing(sentence, notice=room.kind is not RoomKind.CUSTOMER))
+    await _tell_admins(around, item, room.case_number if room else None)
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+
+
+def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
+    if item.body["text"] and kind is not RoomKind.CUSTOMER:
+        return around.say(item.body["text"], **item.body["values"])
+    if kind is RoomKind.CUSTOMER:
+        return around.say("customer.not_delivered")
+    return around.say("case.not_delivered", reason=item.body["reason"])
+
+
+async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> None:
+    admin_room = await rooms.place(around.database, "admin")
+    if admin_room is None or item.body["text"]:
+        return
+    text = around.say("admin.parked", number=str(number or "–"), reason=item.body["reason"])
+    await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
+
+
+async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
+    """The key has not come: let others pass, and tell both sides if that lasts (once per session)."""
+    due = around.now() + around.rules.unreadable_notice_after
+    async with around.database.transaction() as tx:
+        await arrivals.wait_for_key(tx, item, missing.session_id)
+        await arrivals.add(
+            tx,
+            item_id=derived_item_id(around.key, "unreadable", item.room_id, missing.session_id),
+            lane=item.lane,
+            room=item.room_id,
+            kind=ItemKind.UNREADABLE,
+            sender=item.sender,
+            sent_at=item.sent_at,
+            arrived_at=around.now(),
+            body={"item": item.id},
+            due_at=max(due, around.now() + timedelta(milliseconds=1)),
+        )
+    log.info("item_without_key", kind=item.kind.value)
+
+
+async def tell_unreadable(around: Surroundings, item: Item) -> None:
+    """Tell both sides in words that a message cannot be read, if it still cannot."""
+    waiting = await arrivals.get(around.database, ItemId(item.body["item"]))
+    if waiting and waiting.state == "waiting":
+        room = await rooms.find(around.database, item.room_id)
+        if room and room.membership == "join" and room.encrypted:
+            await _say_unreadable(around, item, room.room_id, room.kind)
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+
+
+async def _say_unreadable(around: Surroundings, item: Item, room: RoomId, kind: RoomKind) -> None:
+    await around.messenger.react(room, EventId(item.body["item"]), SIGN, txn=around.txn(item, "sign"))
+    to_customer = kind is RoomKind.CUSTOMER
+    text = around.say("customer.unreadable" if to_customer else "case.unreadable_from_staff")
+    await around.send(item, "sentence", room, Outgoing(text, notice=not to_customer))
+    customer = await rooms.of_user(around.database, item.sender) if to_customer else None
+    case = await cases.latest_of(around.database, customer) if customer else None
+    staff_room = case.room_id if case else await rooms.place(around.database, "admin")
+    if to_customer and staff_room:
+        await around.send(item, "staff", staff_room, Outgoing(around.say("case.unreadable"), notice=True))

@@ -1,0 +1,201 @@
+"""The table of items: what came in, in which lane it waits, and what became of it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from bot.domain.arrival import Item, ItemKind, ItemState
+from bot.domain.ids import EventId, ItemId, Lane, RoomId, SessionId, UserId
+from bot.store import facts
+from bot.store.database import Database, Row, Tx, from_ms, to_ms
+
+_COLUMNS = (
+    "id, lane, room_id, kind, state, sender, sent_at, arrived_at, body, seq, sub, plan, planned_at, attempts, reason"
+)
+
+
+def _item(row: Row) -> Item:
+    return Item(
+        id=ItemId(row[0]),
+        lane=Lane(row[1]),
+        room_id=RoomId(row[2]),
+        kind=ItemKind(row[3]),
+        state=ItemState(row[4]),
+        sender=UserId(row[5]),
+        sent_at=from_ms(row[6]),
+        arrived_at=from_ms(row[7]),
+        body=json.loads(row[8]) if row[8] is not None else {},
+        position=(row[9], row[10]),
+        plan=json.loads(row[11]) if row[11] is not None else None,
+        planned_at=from_ms(row[12]) if row[12] is not None else None,
+        attempts=row[13],
+        reason=row[14],
+    )
+
+
+async def add(
+    tx: Tx,
+    *,
+    item_id: ItemId,
+    lane: Lane,
+    room: RoomId,
+    kind: ItemKind,
+    sender: UserId,
+    sent_at: datetime,
+    arrived_at: datetime,
+    body: dict[str, Any],
+    due_at: datetime | None = None,
+) -> bool:
+    """Put one item at the end of its lane. An id that is known already changes nothing and returns False."""
+    if await tx.one("SELECT 1 FROM arrivals WHERE id = ?", item_id):
+        return False
+    position = (await facts.next_number(tx, "arrival"), 0)
+    await _insert(tx, position, (item_id, lane, room, kind, sender, sent_at, arrived_at), body, due_at)
+    return True
+
+
+_Head = tuple[ItemId, Lane, RoomId, ItemKind, UserId, datetime, datetime]
+
+
+async def _insert(
+    tx: Tx, position: tuple[int, int], head: _Head, body: dict[str, Any], due_at: datetime | None = None
+) -> None:
+    item_id, lane, room, kind, sender, sent_at, arrived_at = head
+    state = ItemState.WAITING if due_at else ItemState.NEW
+    await tx.run(
+        "INSERT OR IGNORE INTO arrivals (seq, sub, id, lane, room_id, kind, state, sender, sent_at, arrived_at, body,"
+        " retry_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *position,
+        *(item_id, lane, room, kind, state, sender, to_ms(sent_at), to_ms(arrived_at)),
+        json.dumps(body, ensure_ascii=False),
+        to_ms(due_at) if due_at else None,
+    )
+
+
+async def fill_gap(
+    tx: Tx, gap: Item, found: Sequence[tuple[EventId, Lane, UserId, datetime, dict[str, Any]]], now: datetime
+) -> int:
+    """Put the events of a gap, oldest first, exactly where the gap stands; return how many were new."""
+    before = await tx.one("SELECT count(*) FROM arrivals WHERE seq = ?", gap.position[0])
+    for sub, (event_id, lane, sender, sent_at, body) in enumerate(found, start=1):
+        head = (ItemId(event_id), lane, gap.room_id, ItemKind.EVENT, sender, sent_at, now)
+        await _insert(tx, (gap.position[0], sub), head, body)
+    after = await tx.one("SELECT count(*) FROM arrivals WHERE seq = ?", gap.position[0])
+    return int(after[0]) - int(before[0]) if before and after else 0
+
+
+async def next_of(database: Database, lane: Lane) -> Item | None:
+    """Return the oldest item of a lane that may be handled now."""
+    row = await database.one(
+        f"SELECT {_COLUMNS} FROM arrivals WHERE lane = ? AND state = 'new' ORDER BY seq, sub LIMIT 1",  # noqa: S608
+        lane,
+    )
+    return _item(row) if row else None
+
+
+async def get(database: Database, item_id: ItemId) -> Item | None:
+    """Return one item by its id."""
+    row = await database.one(f"SELECT {_COLUMNS} FROM arrivals WHERE id = ?", item_id)  # noqa: S608
+    return _item(row) if row else None
+
+
+async def open_lanes(database: Database) -> list[Lane]:
+    """Return all lanes in which something may be handled now."""
+    return [Lane(row[0]) for row in await database.all("SELECT DISTINCT lane FROM arrivals WHERE state = 'new'")]
+
+
+async def plan(tx: Tx, item: Item, plan: dict[str, Any], now: datetime) -> None:
+    """T1b: write down what the item decided. From now on every run follows it."""
+    await tx.run(
+        "UPDATE arrivals SET plan = ?, planned_at = ? WHERE id = ? AND plan IS NULL",
+        json.dumps(plan),
+        to_ms(now),
+        item.id,
+    )
+
+
+async def finish(tx: Tx, item: Item) -> None:
+    """The item is handled; what it carried is deleted, its id stays so that it never comes in twice."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL,"
+        " reason = '' WHERE id = ?",
+        item.id,
+    )
+
+
+async def park(tx: Tx, item: Item, reason: str) -> None:
+    """The item needs a human. It keeps what it carried."""
+    await tx.run("UPDATE arrivals SET state = 'parked', reason = ?, retry_at = NULL WHERE id = ?", reason, item.id)
+
+
+async def wait_for_key(tx: Tx, item: Item, session: SessionId) -> None:
+    """The item steps aside until the key of this session comes."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'waiting', reason = 'no_key', session_id = ? WHERE id = ?", session, item.id
+    )
+
+
+async def count_attempt(tx: Tx, item: Item) -> None:
+    """One more try failed for now."""
+    await tx.run("UPDATE arrivals SET attempts = attempts + 1 WHERE id = ?", item.id)
+
+
+async def move(tx: Tx, item: Item, lane: Lane) -> None:
+    """Put an item that turned out to belong elsewhere at the end of that lane."""
+    seq = await facts.next_number(tx, "arrival")
+    await tx.run("UPDATE arrivals SET lane = ?, seq = ?, sub = 0 WHERE id = ?", lane, seq, item.id)
+
+
+async def wake_sessions(tx: Tx, sessions: Iterable[SessionId]) -> list[Lane]:
+    """Keys came: let what waited for them be handled again. Returns the lanes concerned."""
+    lanes: set[Lane] = set()
+    for session in sessions:
+        rows = await tx.all(
+            "UPDATE arrivals SET state = 'new' WHERE state = 'waiting' AND session_id = ? RETURNING lane", session
+        )
+        lanes.update(Lane(row[0]) for row in rows)
+    return sorted(lanes)
+
+
+async def wake_all_keyless(tx: Tx) -> None:
+    """At a start: try every item that waits for a key once."""
+    await tx.run("UPDATE arrivals SET state = 'new' WHERE state = 'waiting' AND session_id IS NOT NULL")
+
+
+async def wake_due(tx: Tx, now: datetime) -> list[Lane]:
+    """Let items whose time has come be handled. Returns the lanes concerned."""
+    rows = await tx.all(
+        "UPDATE arrivals SET state = 'new', retry_at = NULL WHERE state = 'waiting' AND retry_at <= ? RETURNING lane",
+        to_ms(now),
+    )
+    return sorted({Lane(row[0]) for row in rows})
+
+
+async def next_due(database: Database) -> datetime | None:
+    """Return when the next timed item is due."""
+    row = await database.one("SELECT min(retry_at) FROM arrivals WHERE state = 'waiting' AND retry_at IS NOT NULL")
+    return from_ms(row[0]) if row and row[0] is not None else None
+
+
+async def read_up_to(database: Database, room: RoomId) -> EventId | None:
+    """Return the last event of the unbroken run of handled ones in a room; parked counts, for people were told."""
+    open_row = await database.one(
+        "SELECT seq, sub FROM arrivals WHERE room_id = ? AND kind = 'event' AND state IN ('new', 'waiting')"
+        " ORDER BY seq, sub LIMIT 1",
+        room,
+    )
+    limit = tuple(open_row) if open_row else (2**62, 0)
+    row = await database.one(
+        "SELECT id FROM arrivals WHERE room_id = ? AND kind = 'event' AND state IN ('done', 'parked')"
+        " AND (seq, sub) < (?, ?) ORDER BY seq DESC, sub DESC LIMIT 1",
+        room,
+        *limit,
+    )
+    return EventId(row[0]) if row else None
+
+
+async def counts(database: Database) -> dict[ItemState, int]:
+    """Return how many items stand in each state."""
+    rows = await database.all("SELECT state, count(*) FROM arrivals GROUP BY state")
+    return {ItemState(row[0]): int(row[1]) for row in rows}

@@ -1,0 +1,108 @@
+"""Cases, and how often a customer was answered automatically."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.domain.case import Case, CaseState
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId
+from bot.store import facts
+from bot.store.database import Database, Row, Tx, from_ms, to_ms
+
+_COLUMNS = (
+    "number, customer_id, desk, state, alias, opened_at, room_id, label, previous, card_event, inbox_event,"
+    " closed_at, shown_name, renamed_at"
+)
+Reader = Database | Tx
+
+
+def _case(row: Row) -> Case:
+    return Case(
+        number=CaseNumber(row[0]),
+        customer_id=CustomerId(row[1]),
+        desk=DeskId(row[2]),
+        state=CaseState(row[3]),
+        alias=row[4],
+        opened_at=from_ms(row[5]),
+        room_id=RoomId(row[6]) if row[6] else None,
+        label=row[7],
+        previous=CaseNumber(row[8]) if row[8] is not None else None,
+        card_event=EventId(row[9]) if row[9] else None,
+        inbox_event=EventId(row[10]) if row[10] else None,
+        closed_at=from_ms(row[11]) if row[11] is not None else None,
+        shown_name=row[12],
+        renamed_at=from_ms(row[13]) if row[13] is not None else None,
+    )
+
+
+async def _first(reader: Reader, condition: str, value: object) -> Case | None:
+    row = await reader.one(f"SELECT {_COLUMNS} FROM cases WHERE {condition} LIMIT 1", value)  # noqa: S608
+    return _case(row) if row else None
+
+
+async def get(reader: Reader, number: CaseNumber) -> Case:
+    """Return a case that exists."""
+    case = await _first(reader, "number = ?", number)
+    assert case is not None, "a plan or room names a case that does not exist"
+    return case
+
+
+async def latest_of(reader: Reader, customer: CustomerId) -> Case | None:
+    """Return the newest case of a customer."""
+    return await _first(reader, "customer_id = ? ORDER BY number DESC", customer)
+
+
+async def plan_new(
+    tx: Tx, customer: CustomerId, desk: DeskId, *, previous: CaseNumber | None, now: datetime, first: int
+) -> CaseNumber:
+    """Give a new case its number and the random alias that will make its room exist once (part of T1b)."""
+    number = CaseNumber(await facts.next_number(tx, "case", first=first))
+    await tx.run(
+        "INSERT INTO cases (number, customer_id, desk, state, alias, previous, opened_at)"
+        " VALUES (?, ?, ?, 'opening', ?, ?, ?)",
+        *(number, customer, desk, secrets.token_hex(16), previous, to_ms(now)),
+    )
+    return number
+
+
+async def set_room(tx: Tx, number: CaseNumber, room: RoomId, shown_name: str, now: datetime) -> None:
+    """The room of a case exists."""
+    await tx.run(
+        "UPDATE cases SET room_id = ?, shown_name = ?, renamed_at = ? WHERE number = ?",
+        *(room, shown_name, to_ms(now), number),
+    )
+
+
+async def set_cards(tx: Tx, number: CaseNumber, *, card: EventId, inbox: EventId) -> None:
+    """The cards of a case exist."""
+    await tx.run("UPDATE cases SET card_event = ?, inbox_event = ? WHERE number = ?", card, inbox, number)
+
+
+async def set_state(tx: Tx, number: CaseNumber, state: CaseState, now: datetime) -> None:
+    """Move a case to a state; closing remembers when."""
+    closed_at = to_ms(now) if state is CaseState.CLOSED else None
+    await tx.run("UPDATE cases SET state = ?, closed_at = ? WHERE number = ?", state.value, closed_at, number)
+
+
+async def set_shown_name(tx: Tx, number: CaseNumber, name: str, now: datetime) -> None:
+    """The room of a case now bears this name."""
+    await tx.run("UPDATE cases SET shown_name = ?, renamed_at = ? WHERE number = ?", name, to_ms(now), number)
+
+
+async def with_room(database: Database) -> Sequence[Case]:
+    """Return all cases whose room exists, so that names can be compared at a start."""
+    rows = await database.all(f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL")  # noqa: S608
+    return tuple(_case(row) for row in rows)
+
+
+async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:
+    """Return how many automatic sentences were planned for a customer since then."""
+    row = await tx.one(
+        "SELECT count(*) FROM automatic_answers WHERE customer_id = ? AND planned_at >= ?", customer, to_ms(since)
+    )
+    return int(row[0]) if row else 0
+
+
+async def add_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str, now: datetime) -> None:
+    """An automatic sentence was planned."""
+    await tx.run("INSERT OR IGNORE INTO automatic_answers VALUES (?, ?, ?, ?)", customer, item, step, to_ms(now))

@@ -1,0 +1,174 @@
+"""One encrypted SQLite file: opening, transactions, migrations.
+
+One writer connection behind one lock, readers on a second one. No network call may happen inside a transaction.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from bot.domain.errors import Fatal, Transient
+
+Row = Sequence[Any]
+
+
+class Tx:
+    """A transaction of the writer. A function that takes one cannot be called outside of it."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, *values: Any) -> int:
+        """Run one statement and return how many rows it changed."""
+        cursor = await self._connection.execute(sql, values)
+        changed = cursor.rowcount
+        await cursor.close()
+        return changed
+
+    async def all(self, sql: str, *values: Any) -> list[Row]:
+        """Return all rows."""
+        return list(await self._connection.execute_fetchall(sql, values))
+
+    async def one(self, sql: str, *values: Any) -> Row | None:
+        """Return the first row, or None."""
+        rows = await self.all(sql, *values)
+        return rows[0] if rows else None
+
+
+class Database:
+    """The writer, the reader, and the lock between them."""
+
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path, *, key: bytes, migrations: Path) -> "Database":
+        """Open or create the file and bring it to the newest version.
+
+        Raises:
+            Fatal: wrong key, damaged file, a version from the future, or a migration that was changed afterwards.
+        """
+        writer = await _connect(path, key)
+        try:
+            await _migrate(writer, migrations)
+            reader = await _connect(path, key)
+        except BaseException:
+            await writer.close()
+            raise
+        await reader.execute("PRAGMA query_only = ON")
+        return cls(writer, reader)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """Everything inside is one commit, or nothing of it happened.
+
+        Raises:
+            Transient: the disk is full or busy; nothing was written.
+        """
+        async with self._lock:
+            try:
+                await self._writer.execute("BEGIN IMMEDIATE")
+                yield Tx(self._writer)
+                await self._writer.commit()
+            except sqlcipher.OperationalError as error:
+                await self._writer.rollback()
+                raise Transient(f"database: {type(error).__name__}") from error
+            except BaseException:
+                await self._writer.rollback()
+                raise
+
+    async def all(self, sql: str, *values: Any) -> list[Row]:
+        """Read all rows outside of any transaction."""
+        return list(await self._reader.execute_fetchall(sql, values))
+
+    async def one(self, sql: str, *values: Any) -> Row | None:
+        """Read the first row, or None."""
+        rows = await self.all(sql, *values)
+        return rows[0] if rows else None
+
+    async def close(self) -> None:
+        """Close both connections; the write-ahead log is folded into the file."""
+        await self._reader.close()
+        await self._writer.close()
+
+
+async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
+    def connector() -> Any:
+        connection = sqlcipher.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
+        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        return connection
+
+    connection = aiosqlite.Connection(connector, iter_chunk_size=256)
+    await connection
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+            await connection.execute(f"PRAGMA {pragma}")
+    except sqlcipher.DatabaseError as error:
+        await connection.close()
+        raise Fatal(
+            f"{path.name} cannot be opened with this master secret. Nothing was changed. Put back the master secret "
+            "that belongs to this folder, or restore both from the same backup."
+        ) from error
+    return connection
+
+
+async def _migrate(connection: aiosqlite.Connection, folder: Path) -> None:
+    """Apply each numbered file once, in order; one file and its number are one commit."""
+    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, sha256 TEXT NOT NULL) STRICT"
+    )
+    applied = {row[0]: row[1] for row in await connection.execute_fetchall("SELECT number, sha256 FROM migrations")}
+    if applied and max(applied) > len(files):
+        raise Fatal(
+            f"The database is of version {max(applied)}, this program knows {len(files)}. "
+            "Start the newer program again, or restore a backup made before the update."
+        )
+    for number, file in enumerate(files, start=1):
+        await _apply(connection, number, file, applied.get(number))
+
+
+async def _apply(connection: aiosqlite.Connection, number: int, file: Path, known: str | None) -> None:
+    script = file.read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).hexdigest()
+    if known == digest:
+        return
+    if known is not None or not file.name.startswith(f"{number:04d}_"):
+        raise Fatal(f"Migration {file.name} is not the one this database was made with. Install the program again.")
+    # executescript() commits whatever is open before it begins, so the transaction must stand inside the script.
+    try:
+        await connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script}\nINSERT INTO migrations VALUES ({number}, '{digest}');\n"
+            f"PRAGMA user_version = {number};\nCOMMIT;"
+        )
+    except sqlcipher.DatabaseError as error:
+        await connection.rollback()
+        raise Fatal(f"Migration {file.name} failed; the database is as it was before. ({error})") from error
+
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of production."""
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    """Store a moment as milliseconds since 1970 in UTC."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Read a stored moment."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,29 @@
+"""Single values: the sync token, the account's device. And the counters that numbers come from."""
+
+from bot.store.database import Database, Tx
+
+SYNC_TOKEN = "sync_token"  # noqa: S105 - the name of a row
+DEVICE_ID = "device_id"
+ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a row
+
+
+async def get(database: Database, name: str) -> str | None:
+    """Read one value."""
+    row = await database.one("SELECT value FROM facts WHERE name = ?", name)
+    return str(row[0]) if row else None
+
+
+async def put(tx: Tx, name: str, value: str) -> None:
+    """Write one value."""
+    await tx.run("INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+
+
+async def next_number(tx: Tx, counter: str, *, first: int = 1) -> int:
+    """Return the next number of a counter; numbers are never given twice."""
+    row = await tx.one(
+        "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+        counter,
+        first,
+    )
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,149 @@
+"""Rooms and their members, customers, and the rooms that the house itself needs (places)."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, RoomId, UserId
+from bot.domain.room import Room, RoomKind
+from bot.store.database import Database, Row, Tx, to_ms
+
+_COLUMNS = (
+    "room_id, kind, customer_id, case_number, desk, ours, space, encrypted, version, replaced_by, membership, last_event"
+)
+Reader = Database | Tx
+
+
+def _room(row: Row, members: dict[UserId, str]) -> Room:
+    return Room(
+        room_id=RoomId(row[0]),
+        kind=RoomKind(row[1]),
+        customer_id=CustomerId(row[2]) if row[2] else None,
+        case_number=CaseNumber(row[3]) if row[3] is not None else None,
+        desk=DeskId(row[4]) if row[4] else None,
+        ours=bool(row[5]),
+        space=bool(row[6]),
+        encrypted=bool(row[7]),
+        version=row[8],
+        replaced_by=row[9],
+        membership=row[10],
+        last_event=EventId(row[11]) if row[11] else None,
+        members=members,
+    )
+
+
+async def find(reader: Reader, room_id: RoomId) -> Room | None:
+    """Return what is known of a room."""
+    row = await reader.one(f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ?", room_id)  # noqa: S608
+    if row is None:
+        return None
+    members = await reader.all("SELECT user_id, membership FROM members WHERE room_id = ?", room_id)
+    return _room(row, {UserId(user): membership for user, membership in members})
+
+
+async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
+    """Write the facts of a room; only what differs from `known` is touched."""
+    if known is None or _facts(known) != _facts(room):
+        await tx.run(
+            f"INSERT INTO rooms ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            " ON CONFLICT (room_id) DO UPDATE SET kind = excluded.kind, customer_id = excluded.customer_id,"
+            " case_number = excluded.case_number, desk = excluded.desk, ours = excluded.ours, space = excluded.space,"
+            " encrypted = max(encrypted, excluded.encrypted), version = excluded.version,"
+            " replaced_by = excluded.replaced_by, membership = excluded.membership, last_event = excluded.last_event",
+            *_facts(room),
+        )
+    before = known.members if known else {}
+    for user, membership in room.members.items():
+        if before.get(user) != membership:
+            await set_member(tx, room.room_id, user, membership)
+
+
+def _facts(room: Room) -> tuple[object, ...]:
+    return (
+        *(room.room_id, room.kind.value, room.customer_id, room.case_number, room.desk, int(room.ours)),
+        *(int(room.space), int(room.encrypted), room.version, room.replaced_by, room.membership, room.last_event),
+    )
+
+
+async def set_member(tx: Tx, room_id: RoomId, user: UserId, membership: str) -> None:
+    """Write down where one user stands in a room."""
+    await tx.run(
+        "INSERT INTO members VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET membership = excluded.membership",
+        room_id,
+        user,
+        membership,
+    )
+
+
+async def read_mark(database: Database, room_id: RoomId) -> EventId | None:
+    """Return the event our read receipt stands at."""
+    row = await database.one("SELECT read_up_to FROM rooms WHERE room_id = ?", room_id)
+    return EventId(row[0]) if row and row[0] else None
+
+
+async def set_read_mark(tx: Tx, room_id: RoomId, event: EventId) -> None:
+    """Remember where our read receipt stands."""
+    await tx.run("UPDATE rooms SET read_up_to = ? WHERE room_id = ?", event, room_id)
+
+
+async def of_user(reader: Reader, user: UserId) -> CustomerId | None:
+    """Return the customer with this Matrix user id."""
+    row = await reader.one("SELECT id FROM customers WHERE user_id = ?", user)
+    return CustomerId(row[0]) if row else None
+
+
+async def make_customer(tx: Tx, user: UserId, now: datetime) -> CustomerId:
+    """Return the customer with this user id; a new one gets an opaque random id."""
+    known = await of_user(tx, user)
+    if known:
+        return known
+    customer = CustomerId(secrets.token_hex(8))
+    await tx.run(
+        "INSERT INTO customers (id, user_id, first_seen_at) VALUES (?, ?, ?)", customer, user, to_ms(now)
+    )
+    return customer
+
+
+async def user_of(reader: Reader, customer: CustomerId) -> UserId:
+    """Return the Matrix user id of a customer."""
+    row = await reader.one("SELECT user_id FROM customers WHERE id = ?", customer)
+    assert row is not None, "a case or lane names a customer that does not exist"
+    return UserId(row[0])
+
+
+async def customer_room(reader: Reader, customer: CustomerId) -> RoomId | None:
+    """Return the room in which this customer is written to."""
+    row = await reader.one("SELECT room_id FROM customers WHERE id = ?", customer)
+    return RoomId(row[0]) if row and row[0] else None
+
+
+async def set_customer_room(tx: Tx, customer: CustomerId, room: RoomId | None) -> None:
+    """The newest usable room of a customer is their customer room."""
+    await tx.run("UPDATE customers SET room_id = ? WHERE id = ?", room, customer)
+
+
+async def make_place(tx: Tx, name: str) -> tuple[str, RoomId | None]:
+    """Return alias and room of a place of the house; a new place gets a random alias."""
+    await tx.run("INSERT OR IGNORE INTO places VALUES (?, ?, NULL)", name, secrets.token_hex(16))
+    row = await tx.one("SELECT alias, room_id FROM places WHERE name = ?", name)
+    assert row is not None
+    return str(row[0]), RoomId(row[1]) if row[1] else None
+
+
+async def set_place(tx: Tx, name: str, room: RoomId) -> None:
+    """Remember the room of a place."""
+    await tx.run("UPDATE places SET room_id = ? WHERE name = ?", room, name)
+
+
+async def place(reader: Reader, name: str) -> RoomId | None:
+    """Return the room of a place."""
+    row = await reader.one("SELECT room_id FROM places WHERE name = ?", name)
+    return RoomId(row[0]) if row and row[0] else None
+
+
+async def present(reader: Reader, room_id: RoomId) -> Sequence[UserId]:
+    """Return who is joined or invited in a room, without us."""
+    rows = await reader.all(
+        "SELECT user_id FROM members WHERE room_id = ? AND membership IN ('join', 'invite')", room_id
+    )
+    return tuple(UserId(row[0]) for row in rows)
