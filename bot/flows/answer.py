@@ -37,9 +37,7 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
     if message.oversized:
         raise Mistake("case.too_large_from_staff")
     reopens = case.state is CaseState.CLOSED
-    if item.plan is None:
-        async with around.database.transaction() as tx:
-            item = await around.plan(tx, item, {"room": customer_room, "reopens": reopens})
+    item = await around.planned(item, {"room": customer_room, "reopens": reopens})
     assert item.plan is not None
     copy = await _copy(around, item, RoomId(item.plan["room"]), message)
     if item.plan["reopens"]:

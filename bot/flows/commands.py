@@ -14,11 +14,9 @@ from bot.store import arrivals, cases
 
 async def run(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
-    if item.plan is None:
-        state = _next_state(case, called)
-        plan = {"state": state.value if state else None, "reply": _reply(around, room, case, called)}
-        async with around.database.transaction() as tx:
-            item = await around.plan(tx, item, plan)
+    state = _next_state(case, called)
+    plan = {"state": state.value if state else None, "reply": _reply(around, room, case, called)}
+    item = await around.planned(item, plan)
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
     async with around.database.transaction() as tx:

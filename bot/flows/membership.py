@@ -29,8 +29,6 @@ async def _in_customer_room(around: Surroundings, item: Item, room: Room, user: 
     current = await rooms.customer_room(around.database, room.customer_id)
     if case is None or case.room_id is None or current != room.room_id or room.is_usable_by(person):
         return
-    if item.plan is None:
-        async with around.database.transaction() as tx:
-            item = await around.plan(tx, item, {"room": case.room_id})
+    item = await around.planned(item, {"room": case.room_id})
     text = "case.customer_gone" if user == person else "case.third_person"
     await around.send(item, "membership", case.room_id, Outgoing(around.say(text), notice=True))

@@ -87,6 +87,13 @@ class Surroundings:
         await arrivals.plan(tx, item, dict(plan), now)
         return replace(item, plan=dict(plan), planned_at=now)
 
+    async def planned(self, item: Item, plan: Mapping[str, Any]) -> Item:
+        """T1b in a commit of its own, for items that decide nothing but that they send. A plan that exists stays."""
+        if item.plan is not None:
+            return item
+        async with self.database.transaction() as tx:
+            return await self.plan(tx, item, plan)
+
     async def send(self, item: Item, step: str, room: RoomId, message: Outgoing, ordinal: int = 0) -> EventId:
         """Send one event of an item, once. An item older than the server's memory is looked up first."""
         txn = self.txn(item, step, ordinal)
@@ -100,7 +107,8 @@ class Surroundings:
         return found or await self.messenger.send_plain(room, message, txn=txn)
 
     async def _already_there(self, item: Item, room: RoomId, txn: TxnId) -> EventId | None:
-        if item.planned_at is None or not item.must_reconcile(self.now()):
+        assert item.planned_at is not None, "no step without a plan"
+        if not item.must_reconcile(self.now()):
             return None
         return await self.messenger.find_mark(room, txn, since=item.planned_at)
 

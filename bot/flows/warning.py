@@ -47,6 +47,7 @@ async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exceptio
 
 async def warn(around: Surroundings, item: Item) -> None:
     """Mark the message that was not delivered, say so beside it, and tell the admins."""
+    item = await around.planned(item, {"warns": True})
     room = await rooms.find(around.database, item.room_id)
     if item.body["event"] and room and room.membership == "join" and room.encrypted:
         event = EventId(item.body["event"])
@@ -107,6 +108,7 @@ async def tell_unreadable(around: Surroundings, item: Item) -> None:
 
 
 async def _say_unreadable(around: Surroundings, item: Item, room: RoomId, kind: RoomKind) -> None:
+    item = await around.planned(item, {"warns": True})
     await around.messenger.react(room, EventId(item.body["item"]), SIGN, txn=around.txn(item, "sign"))
     to_customer = kind is RoomKind.CUSTOMER
     text = around.say("customer.unreadable" if to_customer else "case.unreadable_from_staff")

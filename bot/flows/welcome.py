@@ -69,8 +69,7 @@ async def adopt(tx: rooms.Tx, room: Room, customer: CustomerId) -> None:
 
 async def _refuse_group(around: Surroundings, item: Item, room: Room) -> None:
     """A room of several people, or of staff alone, is no customer room: one sentence, and out."""
-    async with around.database.transaction() as tx:
-        item = item if item.plan else await around.plan(tx, item, {"refuses": True})
+    item = await around.planned(item, {"refuses": True})
     if not room.space and not room.present_are(around.rules.staff):
         text = Outgoing(around.say("customer.group_room", business=around.rules.business))
         send = around.send if room.encrypted else around.send_plain

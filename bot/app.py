@@ -1,0 +1,230 @@
+"""The composition root: the only place that knows everybody. Opens, wires, runs, and closes in the right order."""
+
+import asyncio
+import fcntl
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from bot.domain.errors import Fatal, Refused, Transient
+from bot.domain.ids import DeskId, SessionId, UserId
+from bot.domain.secrets import Purpose, derive
+from bot.flows import house, intake
+from bot.flows.bookkeeping import Bookkeeper
+from bot.flows.dispatch import Dispatch
+from bot.flows.intake import Batch
+from bot.flows.surroundings import Desk, Rules, Surroundings
+from bot.flows.worker import Worker
+from bot.matrix.account import Login, log_in
+from bot.matrix.e2ee.keys import DeviceStatus, Keys
+from bot.matrix.messenger import NioMessenger
+from bot.matrix.session import Listeners, Session
+from bot.matrix.transport import Transport, quote
+from bot.resources import resource_dir
+from bot.settings import Settings, load_texts
+from bot.store.database import Database, utc_now
+
+log = structlog.get_logger()
+
+LONGEST_PAUSE_S = 30.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What stands open while the process lives."""
+
+    settings: Settings
+    database: Database
+    transport: Transport
+    keys: Keys
+    around: Surroundings
+    bookkeeper: Bookkeeper
+
+
+async def run(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or cancellation.
+
+    Raises:
+        Fatal: with the sentence for the admin.
+    """
+    async with opened(settings) as parts:
+        await persistently(parts.keys.start)
+        await persistently(lambda: _show_name(parts))
+        await persistently(lambda: house.set_up(parts.around))
+        if ready:
+            ready()
+        log.info("serving")
+        await _until_stopped(parts)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Parts]:
+    """Open everything that belongs to one data folder, which nobody else may have open."""
+    folder = settings.storage.folder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(folder):
+        master = settings.storage.master_secret()
+        database = await Database.open(
+            folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
+        )
+        transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
+        try:
+            keys = await _keys(settings, master, database, transport)
+            try:
+                yield _wired(settings, master, database, transport, keys)
+            finally:
+                keys.close()
+        finally:
+            await transport.close()
+            await database.close()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock file of a data folder; two processes on one key store would destroy it."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Fatal(f"Another Botschaft is already running on the folder {folder.name}. Stop it first.") from error
+        yield
+
+
+async def _keys(settings: Settings, master: bytes, database: Database, transport: Transport) -> Keys:
+    user = UserId(settings.bot.user_id)
+    login = Login(user, settings.bot.secret_password(), settings.bot.device_name)
+    device = await persistently(lambda: log_in(database, transport, login))
+    return Keys.open(
+        settings.storage.folder / "keys.db",
+        database_key=derive(master, Purpose.KEY_STORE),
+        pickle_key=derive(master, Purpose.PICKLE),
+        user_id=user,
+        device_id=device,
+        transport=transport,
+    )
+
+
+def _wired(settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys) -> Parts:
+    bookkeeper = Bookkeeper()
+    around = Surroundings(
+        database=database,
+        messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id)),
+        texts=load_texts(resource_dir("config") / "texts"),
+        rules=rules_of(settings),
+        key=derive(master, Purpose.TRANSACTION_IDS),
+        now=utc_now,
+        bookkeeping=bookkeeper,
+    )
+    return Parts(settings, database, transport, keys, around, bookkeeper)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Turn what the admin wrote into plain values."""
+    desks = tuple(
+        Desk(DeskId(desk.id), desk.name, tuple(UserId(member) for member in desk.members)) for desk in settings.desks
+    )
+    return Rules(
+        me=UserId(settings.bot.user_id),
+        business=settings.business.name,
+        language=settings.business.language,
+        desks=desks,
+        admins=tuple(UserId(admin) for admin in settings.admins),
+        ignored=frozenset(UserId(user) for user in settings.customers.ignored),
+        first_case_number=settings.cases.first_number,
+        reopen_window=timedelta(days=settings.cases.reopen_days),
+        rename_interval=timedelta(seconds=settings.cases.rename_interval_s),
+        automatic_per_hour=settings.customers.automatic_answers_per_hour,
+        messages_per_minute=settings.customers.messages_per_minute,
+        burst=settings.customers.burst,
+        unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
+    )
+
+
+async def _until_stopped(parts: Parts) -> None:
+    dispatch = Dispatch(parts.around)
+    worker = Worker(parts.around, dispatch.handle)
+    dispatch.wake = worker.wake
+
+    async def batch(arrived: Batch) -> None:
+        worker.wake(await intake.take_in(parts.around, arrived))
+
+    async def keys(sessions: set[SessionId]) -> None:
+        await worker.keys_arrived(sessions)
+
+    def catching_up(more: bool) -> None:
+        dispatch.catching_up = more
+
+    session = Session(
+        parts.transport,
+        parts.keys,
+        parts.database,
+        parts.around.rules.me,
+        timeout_s=parts.settings.homeserver.sync_timeout_s,
+    )
+    session.heartbeat = parts.settings.storage.folder / "heartbeat"
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(worker.run()),
+                tasks.create_task(session.run(Listeners(batch, keys, catching_up))),
+                tasks.create_task(parts.bookkeeper.run(parts.around)),
+            ]
+            _stop_on_signal(work)
+    except BaseExceptionGroup as group:
+        raise _plain(group) from group
+
+
+def _stop_on_signal(work: list[asyncio.Task[None]]) -> None:
+    def stop() -> None:
+        for task in work:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """Return the one failure that matters of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try until the server answers; what it refuses is for the admin to read."""
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except Transient as error:
+            pause = error.retry_after_s or min(0.5 * 2**failures, LONGEST_PAUSE_S)
+            failures += 1
+            log.warning("start_waits", reason=str(error), seconds=round(pause, 1))
+            await asyncio.sleep(pause)
+        except Refused as error:
+            raise Fatal(f"The server refused a step of the start: {error} ({error.code or error.status}).") from error
+
+
+async def _show_name(parts: Parts) -> None:
+    """Give the account the name that customers see."""
+    path = f"/_matrix/client/v3/profile/{quote(parts.settings.bot.user_id)}/displayname"
+    wanted = parts.settings.bot.display_name
+    try:
+        answer = await parts.transport.call("GET", path)
+    except Refused:
+        answer = {}
+    if wanted and answer.get("displayname") != wanted:
+        await parts.transport.call("PUT", path, {"displayname": wanted})
+
+
+async def device_status(settings: Settings) -> DeviceStatus:
+    """Look at the device and its signatures without changing anything."""
+    async with opened(settings) as parts:
+        return await parts.keys.status()

@@ -1,0 +1,75 @@
+"""The bot's account on its homeserver: one device, chosen at random, whose id is stored before it is used."""
+
+import secrets
+from dataclasses import dataclass
+
+from bot.domain.errors import Fatal, Refused
+from bot.domain.ids import UserId
+from bot.matrix.transport import Transport
+from bot.store import facts
+from bot.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to get into the account."""
+
+    user: UserId
+    password: str | None
+    device_name: str
+
+
+async def log_in(database: Database, transport: Transport, login: Login) -> str:
+    """Return the device id of this installation; log in if there is no access token yet.
+
+    Raises:
+        Fatal: no password, a wrong one, or a token that belongs to somebody else.
+    """
+    device = await _device(database)
+    token = await facts.get(database, facts.ACCESS_TOKEN)
+    if token is None:
+        token = await _new_token(transport, login, device)
+        async with database.transaction() as tx:
+            await facts.put(tx, facts.ACCESS_TOKEN, token)
+    transport.access_token = token
+    await _check_owner(transport, login.user, device)
+    return device
+
+
+async def _device(database: Database) -> str:
+    known = await facts.get(database, facts.DEVICE_ID)
+    if known:
+        return known
+    device = f"BOTSCHAFT{secrets.token_hex(6).upper()}"
+    async with database.transaction() as tx:
+        await facts.put(tx, facts.DEVICE_ID, device)
+    return device
+
+
+async def _new_token(transport: Transport, login: Login, device: str) -> str:
+    if not login.password:
+        raise Fatal("The bot has no password. Put it into the file that bot.password_file names, then start again.")
+    body = {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": login.user},
+        "password": login.password,
+        "device_id": device,
+        "initial_device_display_name": login.device_name,
+    }
+    try:
+        answer = await transport.call("POST", "/_matrix/client/v3/login", body, token=False)
+    except Refused as error:
+        raise Fatal(
+            f"The server did not accept the bot's user name and password ({error.code or error.status}). "
+            "Check bot.user_id and the file that bot.password_file names."
+        ) from error
+    return str(answer["access_token"])
+
+
+async def _check_owner(transport: Transport, user: UserId, device: str) -> None:
+    answer = await transport.call("GET", "/_matrix/client/v3/account/whoami")
+    if answer.get("user_id") != user or answer.get("device_id") != device:
+        raise Fatal(
+            "The stored access token belongs to another account or device than this folder's. "
+            "Run `botschaft device status` and see the README on lost keys."
+        )

@@ -1,0 +1,211 @@
+"""The real Messenger: what flows ask for, said in Matrix. Members and encryption come from our own tables."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from bot.domain.errors import Refused
+from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.message import Forged, NoKey, Outgoing, Reading
+from bot.domain.room import Room, RoomKind
+from bot.flows.messenger import Page, RoomSpec
+from bot.matrix.content import STEP, content_of, harmless_name, message_of
+from bot.matrix.e2ee.keys import Keys
+from bot.matrix.rooms import RoomMaker
+from bot.matrix.transport import Transport, quote
+from bot.store import rooms
+from bot.store.database import Database
+
+Json = dict[str, Any]
+
+PLAIN_TYPES = frozenset({"m.reaction", "m.room.redaction"})
+"""Clients never encrypt these, so they say nothing about who wrote them but what the server claims."""
+
+MARK_PAGES = 200
+"""How far back a mark is looked for: 20,000 events. A room with more since the plan is a case for a human."""
+
+
+class NioMessenger:
+    """Implements `bot.flows.messenger.Messenger`."""
+
+    def __init__(self, transport: Transport, keys: Keys, database: Database, me: UserId) -> None:
+        self._transport = transport
+        self._keys = keys
+        self._database = database
+        self._me = me
+        self._maker = RoomMaker(transport, me)
+
+    async def read(self, room: RoomId, event: Json) -> Reading:
+        """See the Protocol. A plain event in an encrypted room is no message of anybody."""
+        event_type, content = str(event.get("type")), event.get("content")
+        if not isinstance(content, dict):
+            return Forged("no_content")
+        if event_type != "m.room.encrypted":
+            facts = await self._room(room)
+            if facts.encrypted and event_type not in PLAIN_TYPES:
+                return Forged("not_encrypted")
+            return message_of(room, event, event_type, content, encrypted=False)
+        if "ciphertext" not in content:
+            # Its author deleted it before we read it: there is nothing to carry.
+            return message_of(room, event, "m.room.redaction", {}, encrypted=False)
+        opened = await self._keys.open_event(room, event)
+        if isinstance(opened, NoKey | Forged):
+            return opened
+        return message_of(room, event, opened.event_type, opened.content, encrypted=True)
+
+    async def send(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        """See the Protocol."""
+        facts = await self._room(room)
+        if not facts.encrypted:
+            raise Refused("this room is not encrypted", code="not_encrypted")
+        people = [*facts.present(), self._me]
+        content = await self._keys.seal(
+            room, people, "m.room.message", content_of(message), full_history=_staff_room(facts)
+        )
+        return await self._put(room, "m.room.encrypted", content | {STEP: txn} | _clear_relation(message), txn)
+
+    async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        """See the Protocol."""
+        facts = await self._room(room)
+        if facts.encrypted:
+            raise Refused("this room is encrypted; nothing plain goes there", code="encrypted")
+        return await self._put(room, "m.room.message", content_of(message) | {STEP: txn}, txn)
+
+    async def _put(self, room: RoomId, event_type: str, content: Json, txn: TxnId) -> EventId:
+        answer = await self._transport.call("PUT", f"{_path(room)}/send/{event_type}/{quote(txn)}", content)
+        return EventId(answer["event_id"])
+
+    async def find_mark(self, room: RoomId, txn: TxnId, *, since: datetime) -> EventId | None:
+        """See the Protocol."""
+        oldest_ms = since.timestamp() * 1000 - 60_000
+        start: str | None = None
+        for _ in range(MARK_PAGES):
+            page = await self.page_back(room, start, limit=100)
+            for event in page.events:
+                if event.get("sender") == self._me and event.get("content", {}).get(STEP) == txn:
+                    return EventId(event["event_id"])
+            last = page.events[-1].get("origin_server_ts", 0) if page.events else 0
+            if page.older is None or (page.events and last < oldest_ms):
+                return None
+            start = page.older
+        raise Refused("too much was written since to look for our mark", code="mark_not_decidable")
+
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
+        """See the Protocol."""
+        relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
+        try:
+            await self._put(room, "m.reaction", {"m.relates_to": relation, STEP: txn}, txn)
+        except Refused as error:
+            if error.code != "M_DUPLICATE_ANNOTATION":
+                raise
+
+    async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
+        """See the Protocol."""
+        await self._transport.call("PUT", f"{_path(room)}/redact/{quote(event)}/{quote(txn)}", {})
+
+    async def create_room(self, spec: RoomSpec) -> RoomId:
+        """See the Protocol. Who is invited is known to us at once, so that keys go to them before any sync."""
+        room = await self._maker.create(spec)
+        async with self._database.transaction() as tx:
+            if await rooms.find(tx, room) is None:
+                facts = Room(room, ours=True, space=spec.space, encrypted=spec.encrypted, membership="join")
+                await rooms.save(tx, facts)
+            there = await rooms.present(tx, room)
+            for user in spec.invite:
+                if user not in there:
+                    await rooms.set_member(tx, room, user, "invite")
+        return room
+
+    async def drop_alias(self, alias: str) -> None:
+        """See the Protocol."""
+        await self._maker.drop_alias(alias)
+
+    async def invite(self, room: RoomId, user: UserId) -> None:
+        """See the Protocol."""
+        try:
+            await self._transport.call("POST", f"{_path(room)}/invite", {"user_id": user})
+        except Refused as error:
+            if "already" not in str(error) and await self._membership(room, user) not in {"invite", "join"}:
+                raise
+        async with self._database.transaction() as tx:
+            if user not in await rooms.present(tx, room):
+                await rooms.set_member(tx, room, user, "invite")
+
+    async def _membership(self, room: RoomId, user: UserId) -> str:
+        try:
+            answer = await self._transport.call("GET", f"{_path(room)}/state/m.room.member/{quote(user)}")
+        except Refused:
+            return "leave"
+        return str(answer.get("membership"))
+
+    async def join(self, room: RoomId) -> None:
+        """See the Protocol."""
+        await self._transport.call("POST", f"{_path(room)}/join", {})
+
+    async def leave(self, room: RoomId) -> None:
+        """See the Protocol."""
+        try:
+            await self._transport.call("POST", f"{_path(room)}/leave", {})
+        except Refused as error:
+            if error.status not in {403, 404}:
+                raise
+
+    async def set_state(self, room: RoomId, event_type: str, state_key: str, content: Json) -> None:
+        """See the Protocol."""
+        await self._transport.call("PUT", f"{_path(room)}/state/{quote(event_type)}/{quote(state_key)}", content)
+
+    async def mark_read(self, room: RoomId, event: EventId) -> None:
+        """See the Protocol."""
+        await self._transport.call("POST", f"{_path(room)}/receipt/m.read/{quote(event)}", {})
+
+    async def share_history(self, room: RoomId, user: UserId) -> None:
+        """See the Protocol."""
+        await self._keys.share_history(room, user)
+
+    async def ask_for_key(self, room: RoomId, event: Json) -> None:
+        """See the Protocol."""
+        await self._keys.ask_for_key(room, event)
+
+    async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
+        """See the Protocol."""
+        query = {"dir": "b", "limit": str(limit)} | ({"from": start} if start else {})
+        answer = await self._transport.call("GET", f"{_path(room)}/messages", query=query)
+        chunk = answer.get("chunk")
+        events = tuple(event for event in chunk if isinstance(event, dict)) if isinstance(chunk, list) else ()
+        end = answer.get("end")
+        return Page(events, end if isinstance(end, str) else None)
+
+    async def display_name(self, room: RoomId, user: UserId) -> str:
+        """See the Protocol."""
+        try:
+            answer = await self._transport.call("GET", f"{_path(room)}/state/m.room.member/{quote(user)}")
+        except Refused:
+            answer = {}
+        return harmless_name(answer.get("displayname"), user)
+
+    async def members(self, room: RoomId) -> Sequence[UserId]:
+        """See the Protocol."""
+        return await rooms.present(self._database, room)
+
+    async def _room(self, room: RoomId) -> Room:
+        facts = await rooms.find(self._database, room)
+        if facts is None:
+            raise Refused("we know nothing of this room", code="unknown_room")
+        return facts
+
+
+def _path(room: RoomId) -> str:
+    return f"/_matrix/client/v3/rooms/{quote(room)}"
+
+
+def _staff_room(room: Room) -> bool:
+    """In rooms that only staff are in, whoever is invited later may read what came before."""
+    return room.kind in {RoomKind.CASE, RoomKind.INBOX, RoomKind.ADMIN}
+
+
+def _clear_relation(message: Outgoing) -> Json:
+    """Relations stand in clear beside the ciphertext, as the specification wants it."""
+    if message.replaces is None:
+        return {}
+    return {"m.relates_to": {"rel_type": "m.replace", "event_id": message.replaces}}
+

@@ -1,0 +1,166 @@
+"""The sync loop, with our own token. Keys are committed first, then everything else in T1; only then the next sync.
+
+Timelines never pass through nio: it would decrypt them in place and treat what it decrypts as state.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from bot.domain.errors import Transient
+from bot.domain.ids import RoomId, SessionId, UserId
+from bot.flows.intake import Batch, RoomUpdate
+from bot.matrix.e2ee.keys import Keys
+from bot.matrix.transport import Transport
+from bot.store import facts
+from bot.store.database import Database
+
+log = structlog.get_logger()
+Json = dict[str, Any]
+
+TO_DEVICE_LIMIT = 100
+"""Synapse 1.163.2 hands out at most so many to-device messages in one sync; a full hand means there are more."""
+
+LONGEST_PAUSE_S = 60.0
+
+FILTER: Final = {
+    "presence": {"not_types": ["*"]},
+    "account_data": {"not_types": ["*"]},
+    "room": {
+        "account_data": {"not_types": ["*"]},
+        "ephemeral": {"not_types": ["*"]},
+        "state": {
+            "types": ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"],
+            "lazy_load_members": False,
+        },
+        "timeline": {"limit": 100},
+        "include_leave": False,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what by the loop."""
+
+    batch: Callable[[Batch], Awaitable[None]]
+    keys: Callable[[set[SessionId]], Awaitable[None]]
+    catching_up: Callable[[bool], None]
+
+
+class Session:
+    """Long-polls `/sync` for as long as the process lives."""
+
+    def __init__(self, transport: Transport, keys: Keys, database: Database, me: UserId, *, timeout_s: float) -> None:
+        self._transport = transport
+        self._keys = keys
+        self._database = database
+        self._me = me
+        self._timeout_s = timeout_s
+        self.heartbeat: Path | None = None
+
+    async def run(self, listeners: Listeners) -> None:
+        """Sync until cancelled. Trouble with the server or the network is waited out.
+
+        Raises:
+            Fatal: the token is no longer valid, or the key store is broken.
+        """
+        failures = 0
+        quick = True
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_s + 90):
+                    quick = await self.step(listeners, quick=quick)
+                failures = 0
+            except (Transient, TimeoutError) as error:
+                asked = error.retry_after_s if isinstance(error, Transient) else None
+                pause = asked or min(0.25 * 2**failures, LONGEST_PAUSE_S)
+                failures = min(failures + 1, 10)
+                log.info("sync_waits", reason=str(error) or "watchdog", seconds=round(pause, 2))
+                await asyncio.sleep(pause)
+
+    async def step(self, listeners: Listeners, *, quick: bool) -> bool:
+        """Do one sync; return whether the server has more for us right now."""
+        token = await facts.get(self._database, facts.SYNC_TOKEN)
+        query = {"filter": json.dumps(FILTER), "timeout": str(0 if quick else round(self._timeout_s * 1000))}
+        if token:
+            query["since"] = token
+        response = await self._transport.call(
+            "GET", "/_matrix/client/v3/sync", query=query, timeout_s=self._timeout_s + 60
+        )
+        to_device = _list(response, "to_device", "events")
+        lists = response.get("device_lists") or {}
+        arrived = self._keys.take_in(
+            to_device,
+            [u for u in lists.get("changed") or [] if isinstance(u, str)],
+            [u for u in lists.get("left") or [] if isinstance(u, str)],
+            response.get("device_one_time_keys_count"),
+            response.get("device_unused_fallback_key_types"),
+        )
+        more = len(to_device) >= TO_DEVICE_LIMIT
+        listeners.catching_up(more)
+        await listeners.batch(parse(response, self._me))
+        if arrived.sessions:
+            await listeners.keys(set(arrived.sessions))
+        if self.heartbeat:
+            self.heartbeat.touch()
+        await self._keys.upkeep()
+        return more
+
+
+def _list(value: Any, *path: str) -> list[Json]:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return [event for event in value if isinstance(event, dict)] if isinstance(value, list) else []
+
+
+def parse(response: Json, me: UserId) -> Batch:
+    """Take from a sync response what T1 needs; malformed parts are left out."""
+    rooms = response.get("rooms")
+    rooms = rooms if isinstance(rooms, dict) else {}
+    updates = [
+        *(_joined(room, part) for room, part in _parts(rooms, "join")),
+        *(RoomUpdate(RoomId(room), "invite", _invite_state(part)) for room, part in _parts(rooms, "invite")),
+        *(_left(room, part) for room, part in _parts(rooms, "leave")),
+    ]
+    return Batch(token=str(response["next_batch"]), rooms=tuple(updates))
+
+
+def _parts(rooms: Json, membership: str) -> list[tuple[str, Json]]:
+    found = rooms.get(membership)
+    return [(room, part) for room, part in found.items() if isinstance(part, dict)] if isinstance(found, dict) else []
+
+
+def _joined(room: str, part: Json) -> RoomUpdate:
+    timeline = _list(part, "timeline", "events")
+    state = [*_list(part, "state", "events"), *(event for event in timeline if "state_key" in event)]
+    about = part.get("timeline")
+    about = about if isinstance(about, dict) else {}
+    prev_batch = about.get("prev_batch")
+    return RoomUpdate(
+        room_id=RoomId(room),
+        membership="join",
+        state=tuple(state),
+        timeline=tuple(timeline),
+        limited=about.get("limited") is True,
+        prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+    )
+
+
+def _left(room: str, part: Json) -> RoomUpdate:
+    """What was written until we left still counts; who left it is in the state."""
+    return RoomUpdate(
+        room_id=RoomId(room),
+        membership="leave",
+        state=tuple(_joined(room, part).state),
+        timeline=tuple(_list(part, "timeline", "events")),
+    )
+
+
+def _invite_state(part: Json) -> tuple[Json, ...]:
+    return tuple(_list(part, "invite_state", "events"))

@@ -1,0 +1,208 @@
+"""A homeserver in memory, behind the same Protocol as the real one: it dedupes by transaction id like a server.
+
+`fail_at` makes the n-th outside call fail, before or after it had its effect.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from bot.domain.errors import Refused
+from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
+from bot.domain.message import NoKey, Outgoing, Reading
+from bot.flows.messenger import Page, RoomSpec
+from bot.matrix.content import STEP, content_of, message_of
+
+Json = dict[str, Any]
+
+
+class Crash(BaseException):
+    """The process dies here. No code of ours may catch it."""
+
+
+@dataclass
+class FakeRoom:
+    """One room of the fake server."""
+
+    room_id: RoomId
+    members: dict[UserId, str] = field(default_factory=dict)
+    state: dict[tuple[str, str], Json] = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)
+    encrypted: bool = True
+    mark: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.state.get(("m.room.name", ""), {}).get("name", ""))
+
+    def texts(self) -> list[str]:
+        """The bodies of what the bot sent and did not edit or delete since."""
+        return [str(e["content"]["body"]) for e in self.events if "body" in e["content"]]
+
+
+@dataclass
+class Failure:
+    """The n-th outside call fails; `happened` says whether it had its effect."""
+
+    at: int
+    happened: bool
+    error: BaseException
+
+
+def step(method: Any) -> Any:
+    """Count this call as an outside step, and let it fail if it is its turn."""
+
+    @functools.wraps(method)
+    async def counted(self: "FakeMessenger", *args: Any, **kwargs: Any) -> Any:
+        self.calls.append(method.__name__)
+        failure = self.failure if self.failure and len(self.calls) == self.failure.at else None
+        if failure and not failure.happened:
+            raise failure.error
+        result = await method(self, *args, **kwargs)
+        if failure:
+            raise failure.error
+        return result
+
+    return counted
+
+
+class FakeMessenger:
+    """Implements `bot.flows.messenger.Messenger` in memory."""
+
+    def __init__(self, me: UserId, now: Callable[[], datetime]) -> None:
+        self.me = me
+        self.now = now
+        self.rooms: dict[RoomId, FakeRoom] = {}
+        self.aliases: dict[str, RoomId] = {}
+        self.transactions: dict[TxnId, EventId] = {}
+        self.receipts: dict[RoomId, EventId] = {}
+        self.shared: list[tuple[RoomId, UserId]] = []
+        self.asked: list[EventId] = []
+        self.missing_keys: set[SessionId] = set()
+        self.calls: list[str] = []
+        self.failure: Failure | None = None
+        self.numbers = itertools.count(1)
+
+    def fail_at(self, at: int, how: Literal["before", "after"], error: BaseException) -> None:
+        """Let the n-th outside call from now fail."""
+        self.failure = Failure(len(self.calls) + at, how == "after", error)
+
+    def forget_transactions(self) -> None:
+        """What Synapse does after 24 hours."""
+        self.transactions.clear()
+
+    async def read(self, room: RoomId, event: Json) -> Reading:
+        session = SessionId(event["content"].get("session", ""))
+        if session in self.missing_keys:
+            return NoKey(session)
+        return message_of(room, event, event["type"], event["content"], encrypted=True)
+
+    @step
+    async def send(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        if not self.rooms[room].encrypted:
+            raise Refused("this room is not encrypted", code="not_encrypted")
+        return self._put(room, "m.room.message", content_of(message), txn)
+
+    @step
+    async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        if self.rooms[room].encrypted:
+            raise Refused("this room is encrypted", code="encrypted")
+        return self._put(room, "m.room.message", content_of(message), txn)
+
+    def _put(self, room: RoomId, event_type: str, content: Json, txn: TxnId) -> EventId:
+        if self.rooms[room].members.get(self.me) != "join":
+            raise Refused("not in the room", code="M_FORBIDDEN", status=403)
+        if txn in self.transactions:
+            return self.transactions[txn]
+        event_id = self.new_event(room, self.me, event_type, content | {STEP: txn})["event_id"]
+        self.transactions[txn] = EventId(event_id)
+        return EventId(event_id)
+
+    def new_event(self, room: RoomId, sender: UserId, event_type: str, content: Json) -> Json:
+        """Put an event into a room, as the server does for anybody."""
+        event = {
+            "event_id": f"$event{next(self.numbers)}",
+            "sender": sender,
+            "type": event_type,
+            "content": content,
+            "origin_server_ts": round(self.now().timestamp() * 1000),
+        }
+        self.rooms[room].events.append(event)
+        return event
+
+    async def find_mark(self, room: RoomId, txn: TxnId, *, since: datetime) -> EventId | None:
+        for event in self.rooms[room].events:
+            if event["sender"] == self.me and event["content"].get(STEP) == txn:
+                return EventId(event["event_id"])
+        return None
+
+    @step
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
+        relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
+        if any(known["content"].get("m.relates_to") == relation for known in self.rooms[room].events):
+            return
+        self._put(room, "m.reaction", {"m.relates_to": relation}, txn)
+
+    @step
+    async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
+        for known in self.rooms[room].events:
+            if known["event_id"] == event:
+                known["content"] = {}
+
+    @step
+    async def create_room(self, spec: RoomSpec) -> RoomId:
+        if spec.alias in self.aliases:
+            return self.aliases[spec.alias]
+        room_id = RoomId(f"!room{next(self.numbers)}")
+        members = {self.me: "join"} | dict.fromkeys(spec.invite, "invite")
+        room = FakeRoom(room_id, members, encrypted=spec.encrypted, mark=spec.mark)
+        room.state["m.room.name", ""] = {"name": spec.name}
+        self.rooms[room_id] = room
+        self.aliases[spec.alias] = room_id
+        return room_id
+
+    @step
+    async def drop_alias(self, alias: str) -> None:
+        self.aliases.pop(alias, None)
+
+    @step
+    async def invite(self, room: RoomId, user: UserId) -> None:
+        self.rooms[room].members.setdefault(user, "invite")
+
+    @step
+    async def join(self, room: RoomId) -> None:
+        self.rooms[room].members[self.me] = "join"
+
+    @step
+    async def leave(self, room: RoomId) -> None:
+        self.rooms[room].members[self.me] = "leave"
+
+    @step
+    async def set_state(self, room: RoomId, event_type: str, state_key: str, content: Json) -> None:
+        self.rooms[room].state[event_type, state_key] = content
+
+    async def mark_read(self, room: RoomId, event: EventId) -> None:
+        self.receipts[room] = event
+
+    @step
+    async def share_history(self, room: RoomId, user: UserId) -> None:
+        self.shared.append((room, user))
+
+    async def ask_for_key(self, room: RoomId, event: Json) -> None:
+        self.asked.append(EventId(event["event_id"]))
+
+    async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
+        events = self.rooms[room].events
+        end = int(start) if start else len(events)
+        begin = max(0, end - limit)
+        return Page(tuple(reversed(events[begin:end])), str(begin) if begin else None)
+
+    async def display_name(self, room: RoomId, user: UserId) -> str:
+        return str(user)
+
+    async def members(self, room: RoomId) -> Sequence[UserId]:
+        people = self.rooms[room].members.items()
+        return [user for user, membership in people if user != self.me and membership in {"join", "invite"}]

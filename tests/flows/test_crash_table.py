@@ -1,0 +1,177 @@
+"""The crash table: every outside step of every story fails once, before and after it had its effect.
+
+Either the process dies there and starts again on the same file, or the server cannot answer for a moment.
+At the end the world must look exactly as if nothing had happened.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from bot.domain.errors import Transient
+from bot.domain.ids import RoomId
+from bot.store import arrivals
+from tests.flows.world import ANNA, JAN, Crash, World, a_world
+
+Story = Callable[[World, RoomId], Awaitable[None]]
+
+
+async def opening(world: World, chat: RoomId) -> None:
+    """A customer's first message opens a case."""
+    await world.writes(ANNA, chat, "erste")
+
+
+async def going_on(world: World, chat: RoomId) -> None:
+    """A second message, and a picture that gets an automatic answer."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(ANNA, chat, "zweite")
+    await world.writes(ANNA, chat, "foto.jpg", msgtype="m.image")
+
+
+async def answering(world: World, chat: RoomId) -> None:
+    """Staff answer, note and close."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    for text in ("Antwort", ". Notiz", "!zu", "doch noch etwas"):
+        await world.writes(JAN, room, text)
+
+
+async def reopening(world: World, chat: RoomId) -> None:
+    """A customer writes after the case was closed."""
+    await world.says(ANNA, chat, "erste")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+    await world.writes(ANNA, chat, "noch etwas")
+
+
+async def failing(world: World, chat: RoomId) -> None:
+    """Staff send what cannot be carried: a mark and a sentence."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "plan.pdf", msgtype="m.file")
+
+
+async def deleting(world: World, chat: RoomId) -> None:
+    """A customer deletes a message."""
+    event = await world.says(ANNA, chat, "Unsinn")
+    redaction = world.server.new_event(chat, ANNA, "m.room.redaction", {"redacts": event})
+    await world.take(chat, redaction)
+
+
+STORIES = [opening, going_on, answering, reopening, failing, deleting]
+MOST_STEPS = 40
+
+
+def picture(world: World) -> dict[str, object]:
+    """What stands in the rooms of the server: what people see. Marks and numbers of events do not count."""
+    return {
+        f"{room.mark or 'chat'}": (
+            room.texts(),
+            sum(1 for event in room.events if event["type"] == "m.reaction"),
+            sorted(kind for kind, _ in room.state),
+        )
+        for room in world.server.rooms.values()
+    }
+
+
+async def facts(world: World) -> dict[str, object]:
+    """What stands in our tables."""
+    return {
+        "items": await arrivals.counts(world.database),
+        "cases": [tuple(r) for r in await world.database.all("SELECT number, state, previous FROM cases")],
+        "links": len(await world.database.all("SELECT 1 FROM copy_links")),
+        "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
+    }
+
+
+async def smooth(folder: Path, story: Story) -> tuple[dict[str, object], dict[str, object], int]:
+    """How it ends when nothing fails, and how many outside steps it takes."""
+    async with a_world(folder) as world:
+        chat = await world.chat(ANNA)
+        await story(world, chat)
+        before = len(world.server.calls)
+        await world.run()
+        return picture(world), await facts(world), len(world.server.calls) - before
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_the_process_dies_at_every_step(tmp_path: Path, story: Story, how: Literal["before", "after"]) -> None:
+    (tmp_path / "smooth").mkdir()
+    seen, known, steps = await smooth(tmp_path / "smooth", story)
+    assert 0 < steps < MOST_STEPS
+
+    for at in range(1, steps + 1):
+        (tmp_path / f"{at}").mkdir()
+        async with a_world(tmp_path / f"{at}") as world:
+            chat = await world.chat(ANNA)
+            await story(world, chat)
+            world.server.fail_at(at, how, Crash())
+            with pytest.raises(Crash):
+                await world.run()
+            await world.restart()
+            await world.run()
+            assert picture(world) == seen, f"step {at} {how}"
+            assert await facts(world) == known, f"step {at} {how}"
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_the_server_cannot_answer_at_every_step(
+    tmp_path: Path, story: Story, how: Literal["before", "after"]
+) -> None:
+    (tmp_path / "smooth").mkdir()
+    seen, known, steps = await smooth(tmp_path / "smooth", story)
+
+    for at in range(1, steps + 1):
+        (tmp_path / f"{at}").mkdir()
+        async with a_world(tmp_path / f"{at}") as world:
+            chat = await world.chat(ANNA)
+            await story(world, chat)
+            world.server.fail_at(at, how, Transient("not now", retry_after_s=0.001))
+            await world.run()
+            assert picture(world) == seen, f"step {at} {how}"
+            assert await facts(world) == known, f"step {at} {how}"
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_a_day_later_the_marks_in_the_room_decide(
+    tmp_path: Path, story: Story, how: Literal["before", "after"]
+) -> None:
+    """The process dies, stays down for a day, and the server has forgotten every transaction id."""
+    (tmp_path / "smooth").mkdir()
+    seen, known, steps = await smooth(tmp_path / "smooth", story)
+
+    for at in range(1, steps + 1):
+        (tmp_path / f"{at}").mkdir()
+        async with a_world(tmp_path / f"{at}") as world:
+            chat = await world.chat(ANNA)
+            await story(world, chat)
+            world.server.fail_at(at, how, Crash())
+            with pytest.raises(Crash):
+                await world.run()
+            world.later(hours=25)
+            world.server.forget_transactions()
+            await world.restart()
+            await world.run()
+            assert picture(world) == seen, f"step {at} {how}"
+            assert await facts(world) == known, f"step {at} {how}"
+
+
+async def test_the_process_dies_in_every_step_of_setting_up_the_house(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        steps = len(world.server.calls)
+        rooms = sorted(room.mark for room in world.server.rooms.values())
+    for at in range(1, steps + 1):
+        for how in ("before", "after"):
+            folder = tmp_path / f"{at}{how}"
+            folder.mkdir()
+            async with a_world(folder, set_up=False) as world:
+                world.server.fail_at(at, "before" if how == "before" else "after", Crash())
+                with pytest.raises(Crash):
+                    await world.set_up()
+                await world.restart()
+                await world.set_up()
+                assert sorted(room.mark for room in world.server.rooms.values()) == rooms
+                assert not world.server.aliases
