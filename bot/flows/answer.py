@@ -25,9 +25,22 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     if message.kind in {Kind.REACTION, Kind.NOTICE}:
         return await _finish(around, item, case, None, keep_state=True)
     called = command.parse(message.body) if message.kind is not Kind.DELETION else None
+    if called is not None and message.kind is Kind.EDIT:
+        return await _withdraw(around, item, case, message)
     if called is not None:
         return await commands.run(around, item, room, case, called)
     await _send_on(around, item, case, message)
+
+
+async def _withdraw(around: Surroundings, item: Item, case: Case, message: Message) -> None:
+    """An answer was edited into a note: its copy disappears from the customer's room."""
+    copy = await links.copy_in_customer_room(around.database, message.target) if message.target else None
+    item = await around.planned(item, {"copy": copy})
+    if copy:
+        await around.messenger.redact(*copy, txn=around.txn(item, "redact"))
+    text = around.say("case.note_withdrawn" if copy else "case.note_kept")
+    await around.send(item, "reply", item.room_id, Outgoing(text, notice=True))
+    await _finish(around, item, case, None, keep_state=True)
 
 
 async def _send_on(around: Surroundings, item: Item, case: Case, message: Message) -> None:
@@ -64,6 +77,8 @@ async def _reachable_room(around: Surroundings, case: Case) -> RoomId:
 
 async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[RoomId, EventId] | None:
     target = await links.copy_of(around.database, message.target, room) if message.target else None
+    if message.kind is Kind.EDIT and target is None:
+        raise Mistake("case.edit_of_internal")
     if message.kind is Kind.DELETION:
         if target:
             await around.messenger.redact(room, target, txn=around.txn(item, "redact"))

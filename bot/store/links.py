@@ -15,3 +15,13 @@ async def copy_of(database: Database, source: EventId, room: RoomId) -> EventId 
         "SELECT target_event FROM copy_links WHERE source_event = ? AND target_room = ?", source, room
     )
     return EventId(row[0]) if row else None
+
+
+async def copy_in_customer_room(database: Database, source: EventId) -> tuple[RoomId, EventId] | None:
+    """Return where the copy of a staff member's message stands at the customer's."""
+    row = await database.one(
+        "SELECT target_room, target_event FROM copy_links WHERE source_event = ?"
+        " AND target_room IN (SELECT room_id FROM rooms WHERE kind = 'customer')",
+        source,
+    )
+    return (RoomId(row[0]), EventId(row[1])) if row else None

@@ -1,0 +1,50 @@
+"""The one rule that keeps words inside the house, and the table of commands."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.command import COMMANDS, Call, Unknown, Verb, parse
+
+WORDS = [(command, word) for command in COMMANDS for word in command.words]
+
+
+@pytest.mark.parametrize(("command", "word"), WORDS)
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
+def test_every_word_of_the_table_is_understood(command: object, word: str, case: object) -> None:
+    assert callable(case)
+    called = parse(f"!{case(word)} und mehr")
+    assert isinstance(called, Call)
+    assert called.command is command
+    assert called.rest == "und mehr"
+
+
+@pytest.mark.parametrize("text", [". intern", "  . intern", ".", "!notiz intern", "!Notiz intern", "!NOTE x"])
+def test_notes(text: str) -> None:
+    called = parse(text)
+    assert isinstance(called, Call)
+    assert called.command.verb is Verb.NOTE
+
+
+@pytest.mark.parametrize("text", ["Hallo", ".NET ist gut", "... ja", "a ! b", "5 . 3", ""])
+def test_answers(text: str) -> None:
+    assert parse(text) is None
+
+
+def test_a_typo_gets_a_suggestion_and_stays_inside() -> None:
+    assert parse("!hlife") == Unknown("hlife", "hilfe")
+    assert parse("!xyzzy") == Unknown("xyzzy", "")
+
+
+@given(st.text())
+def test_what_begins_like_a_command_is_never_an_answer(rest: str) -> None:
+    assert parse("!" + rest) is not None
+    assert parse(". " + rest) is not None
+    assert parse("  !" + rest) is not None
+
+
+@given(st.text())
+def test_parsing_is_total(text: str) -> None:
+    called = parse(text)
+    begins_inside = text.lstrip().startswith(("!", ". ")) or text.lstrip() == "."
+    assert (called is not None) == begins_inside
