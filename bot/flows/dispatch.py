@@ -9,6 +9,7 @@ from bot.domain.errors import Refused
 from bot.domain.ids import Lane
 from bot.domain.message import Forged, Message, NoKey
 from bot.domain.room import Room, RoomKind
+from bot.domain.throttle import Bucket, draw
 from bot.flows import answer, commands, gap, membership, relay, warning, welcome
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
@@ -24,6 +25,7 @@ class Dispatch:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self.catching_up = False
+        self._buckets: dict[Lane, Bucket] = {}
         self.wake: Callable[[Iterable[Lane]], None] = lambda lanes: None
 
     async def handle(self, item: Item) -> None:
@@ -67,11 +69,22 @@ class Dispatch:
 
     async def _message(self, item: Item, room: Room, message: Message) -> None:
         if room.kind is RoomKind.CUSTOMER:
+            self._throttle(item)
             await relay.relay(self._around, item, room, message)
         elif room.kind is RoomKind.CASE:
             await answer.answer(self._around, item, room, message)
         else:
             await commands.run_outside_cases(self._around, item, room, message.body)
+
+    def _throttle(self, item: Item) -> None:
+        """One sender cannot flood staff: past the burst their lane flows steadily. A re-run was let through before."""
+        if item.plan is not None:
+            return
+        rules, now = self._around.rules, self._around.now()
+        known = self._buckets.get(item.lane)
+        self._buckets[item.lane], wait = draw(known, now, per_minute=rules.messages_per_minute, burst=rules.burst)
+        if wait:
+            raise Hold("one sender writes very much", retry_after_s=wait / timedelta(seconds=1))
 
     async def _move(self, item: Item, room: Room) -> None:
         """The room turned out to belong to a customer: the item goes to the end of that lane, in its own commit."""
