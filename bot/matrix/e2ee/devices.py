@@ -1,0 +1,125 @@
+"""Whose devices are whose: `/keys/query`, read device by device, so that one bad device never hides the others.
+
+Against matrix-nio 0.26.0: one device without `keys` fails the whole answer (responses.py), changes are heeded only
+for users of rooms that nio holds in memory (base_client.py:848), and a foreign device that bears our own device id
+is skipped (olm_machine.py:977; test_a_device_with_our_own_device_id_gets_keys).
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from nio.crypto import OlmDevice
+
+from bot.matrix.e2ee.machine import Machine
+from bot.matrix.transport import Transport
+
+log = structlog.get_logger()
+Json = dict[str, Any]
+
+USERS_PER_REQUEST = 250
+ASK_AGAIN_AFTER_S = 60.0
+"""An unknown device of a sender makes us ask once in this time, so that strangers cannot keep us asking."""
+
+
+class Devices:
+    """The device lists we follow."""
+
+    def __init__(self, machine: Machine, transport: Transport) -> None:
+        self._machine = machine
+        self._transport = transport
+        self._stale: set[str] = set()
+        self._asked_at: dict[str, float] = {}
+
+    def mark_changed(self, users: Iterable[str]) -> None:
+        """The server said that these lists changed, or that it no longer tells us about them."""
+        self._stale.update(users)
+
+    def stale(self, users: Iterable[str]) -> set[str]:
+        """Return those whose list changed since we last asked."""
+        return self._stale & set(users)
+
+    def active(self, user: str) -> list[OlmDevice]:
+        """Return the devices of a user that exist now, without the one we are."""
+        if user == self._machine.user_id or user not in self._machine.device_store.users:
+            return []
+        return [device for device in self._machine.device_store[user].values() if not device.deleted]
+
+    async def query(self, users: Iterable[str]) -> None:
+        """Ask the server for the devices of these users and store what is sound.
+
+        Raises:
+            Transient: the server did not answer; nothing counts as asked.
+        """
+        asked = sorted(set(users))
+        for begin in range(0, len(asked), USERS_PER_REQUEST):
+            part = asked[begin : begin + USERS_PER_REQUEST]
+            # A change that is announced while we wait makes the list stale again.
+            self._stale.difference_update(part)
+            try:
+                body = {"device_keys": {user: [] for user in part}, "timeout": 10_000}
+                answer = await self._transport.call("POST", "/_matrix/client/v3/keys/query", body)
+                self._store(part, answer)
+            except BaseException:
+                self._stale.update(part)
+                raise
+
+    async def query_sender(self, user: str) -> bool:
+        """Ask again about a sender whose device we do not know; False if we asked a moment ago."""
+        now = time.monotonic()
+        if user not in self._stale and now - self._asked_at.get(user, -ASK_AGAIN_AFTER_S) < ASK_AGAIN_AFTER_S:
+            return False
+        self._asked_at[user] = now
+        await self.query([user])
+        return True
+
+    def _store(self, users: list[str], answer: Json) -> None:
+        found = answer.get("device_keys")
+        found = found if isinstance(found, dict) else {}
+        changed: dict[str, dict[str, OlmDevice]] = {}
+        for user in users:
+            devices = found.get(user)
+            if isinstance(devices, dict):
+                changed[user] = self._devices(user, devices)
+        if any(changed.values()):
+            with self._machine.store.one_commit():
+                self._machine.store.save_device_keys(changed)
+
+    def _devices(self, user: str, devices: Json) -> dict[str, OlmDevice]:
+        """Bring one user's devices up to date in memory; return those that differ from what is stored."""
+        changed: dict[str, OlmDevice] = {}
+        sound = {name: keys for name, payload in devices.items() if (keys := self._keys(user, name, payload))}
+        known = self._machine.device_store[user]
+        for name, keys in sound.items():
+            if name not in known:
+                changed[name] = OlmDevice(user, name, keys)
+            elif known[name].ed25519 != keys["ed25519"]:
+                # The same device never gets another fingerprint; a server that says so is refused (e2ee, CVE class).
+                log.warning("device_with_other_fingerprint")
+            elif known[name].deleted or known[name].curve25519 != keys["curve25519"]:
+                known[name].deleted = False
+                known[name].curve25519 = keys["curve25519"]
+                changed[name] = known[name]
+        for name in set(known) - set(devices):
+            if not known[name].deleted:
+                known[name].deleted = True
+                changed[name] = known[name]
+        for device in changed.values():
+            self._machine.device_store.add(device)
+        return changed
+
+    def _keys(self, user: str, name: str, payload: Any) -> dict[str, str] | None:
+        """Return the keys of a device that is signed by itself and says what the server says."""
+        if not isinstance(payload, dict) or payload.get("user_id") != user or payload.get("device_id") != name:
+            return None
+        keys = payload.get("keys")
+        if not isinstance(keys, dict):
+            return None
+        found = {kind: keys.get(f"{kind}:{name}") for kind in ("ed25519", "curve25519")}
+        if not all(isinstance(key, str) for key in found.values()):
+            return None
+        try:
+            return found if self._machine.verify_json(payload, found["ed25519"], user, name) else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None

@@ -1,0 +1,212 @@
+"""The one door to everything about keys. Members are told to us by the caller; timelines never come near nio."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bot.domain.errors import Fatal
+from bot.domain.ids import RoomId, SessionId, UserId
+from bot.domain.message import Forged, NoKey
+from bot.matrix.e2ee import signing
+from bot.matrix.e2ee.devices import Devices
+from bot.matrix.e2ee.machine import MEGOLM, Machine
+from bot.matrix.e2ee.opening import Opened, Opening
+from bot.matrix.e2ee.sharing import Sharing
+from bot.matrix.e2ee.signing import Signing
+from bot.matrix.e2ee.store import CipherStore
+from bot.matrix.e2ee.uploads import Uploads
+from bot.matrix.transport import Transport
+
+log = structlog.get_logger()
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysArrived:
+    """What the to-device messages of one sync brought."""
+
+    sessions: frozenset[SessionId]
+    withheld: tuple[str, ...] = ()  # codes, e.g. `m.unverified`
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """What `botschaft device status` shows."""
+
+    device_id: str
+    fingerprint: str
+    master_key: str | None
+    problems: list[str] = field(default_factory=list)
+
+
+class Keys:
+    """Account, sessions, devices and signatures of the one device we are."""
+
+    def __init__(self, store: CipherStore, machine: Machine, transport: Transport, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._machine = machine
+        self._transport = transport
+        self._devices = Devices(machine, transport)
+        self._uploads = Uploads(machine, transport, clock)
+        self._sharing = Sharing(machine, self._devices, transport, clock)
+        self._opening = Opening(machine, self._devices)
+        self._signing = Signing(machine, transport)
+        store.on_rollback = self._after_rollback
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        database_key: bytes,
+        pickle_key: bytes,
+        user_id: UserId,
+        device_id: str,
+        transport: Transport,
+        clock: Callable[[], float] = time.time,
+    ) -> "Keys":
+        """Open or create the key store of one device.
+
+        Raises:
+            Fatal: it cannot be opened with this master secret.
+        """
+        store = CipherStore(
+            user_id, device_id, str(path.parent), pickle_key.hex(), path.name, database_key=database_key
+        )
+        return cls(store, Machine(user_id, device_id, store), transport, clock)
+
+    def _after_rollback(self) -> None:
+        self._machine.reload()
+        self._sharing.forget_all()
+
+    async def start(self) -> None:
+        """Check that the server knows this device as we do, upload what is missing, and be cross-signed.
+
+        Raises:
+            Fatal: the server has other keys or another identity; which command to run.
+        """
+        await self._check_device()
+        await self._uploads.refill()
+        await self._signing.ensure()
+
+    async def _check_device(self) -> None:
+        shown = (await self._signing.shown()).device
+        account = self._machine.account
+        if not shown:
+            if account.shared:
+                raise Fatal("The bot's device was removed on the server. Run `botschaft device status`.")
+            return
+        if not self._is_ours(shown):
+            raise Fatal(
+                "The server knows this device with other keys than this key store: the key store was lost or replaced "
+                "while the access token stayed. Run `botschaft device status`; put the old key store back."
+            )
+        if not account.shared:
+            # We died between the upload and writing that down: the keys are the ones we saved before.
+            with self._store.one_commit():
+                account.shared = True
+                self._machine.save_account()
+
+    def _is_ours(self, shown: Json) -> bool:
+        name = self._machine.device_id
+        keys = shown.get("keys")
+        ours = {f"curve25519:{name}": self._machine.curve25519, f"ed25519:{name}": self._machine.ed25519}
+        return keys == ours
+
+    def take_in(
+        self,
+        to_device: Iterable[Json],
+        changed: Iterable[str],
+        left: Iterable[str],
+        counts: Json | None,
+        unused_fallback_types: list[Any] | None,
+    ) -> KeysArrived:
+        """Take everything about keys of one sync: one synchronous call, one commit, whatever strangers sent.
+
+        Raises:
+            Transient: the key store could not be written; nothing of it happened.
+        """
+        sessions: set[SessionId] = set()
+        withheld: list[str] = []
+        with self._store.one_commit():
+            for event in to_device:
+                if event.get("type") == "m.room.encrypted":
+                    session = self._machine.receive(event)
+                    sessions |= {SessionId(session)} if session else set()
+                elif event.get("type") == "m.room_key.withheld" and isinstance(event.get("content"), dict):
+                    withheld.append(str(event["content"].get("code"))[:40])
+        self._devices.mark_changed([*changed, *left])
+        self._uploads.heed(counts, unused_fallback_types)
+        for code in withheld:
+            log.warning("key_withheld", code=code if code.startswith("m.") and code.isascii() else "other")
+        return KeysArrived(frozenset(sessions), tuple(withheld))
+
+    async def upkeep(self) -> None:
+        """Do what a sync made necessary: refill the server, start anew with devices whose sessions broke.
+
+        Raises:
+            Transient: later, then.
+            Fatal: the server knows newer keys than this key store.
+        """
+        await self._uploads.refill()
+        if self._machine.wedged_devices:
+            await self._sharing.unwedge()
+
+    async def open_event(self, room_id: RoomId, event: Json) -> Opened | NoKey | Forged:
+        """Decrypt one encrypted event; see `Opening`."""
+        return await self._opening.open(room_id, event)
+
+    async def seal(
+        self, room_id: RoomId, members: Iterable[UserId], event_type: str, content: Json, *, full_history: bool
+    ) -> Json:
+        """Encrypt for all devices of these members; see `Sharing`."""
+        return await self._sharing.seal(room_id, members, event_type, content, full_history=full_history)
+
+    async def share_history(self, room_id: RoomId, user_id: UserId) -> None:
+        """Give a staff member what we wrote in a room before they came."""
+        await self._sharing.share_history(room_id, user_id)
+
+    def rotate(self, room_id: RoomId) -> None:
+        """Use a new session in this room from now on."""
+        self._sharing.rotate(room_id)
+
+    async def ask_for_key(self, room_id: RoomId, event: Json) -> None:
+        """Ask the sender's devices for the key of an event, once per session."""
+        session_id = event["content"].get("session_id")
+        if not isinstance(session_id, str) or session_id in self._machine.asked_sessions:
+            return
+        self._machine.asked_sessions.add(session_id)
+        body = {"algorithm": MEGOLM, "room_id": room_id, "session_id": session_id}
+        sender_key = event["content"].get("sender_key")
+        if isinstance(sender_key, str):
+            body["sender_key"] = sender_key
+        request = {
+            "action": "request",
+            "body": body,
+            "request_id": f"{session_id}",
+            "requesting_device_id": self._machine.device_id,
+        }
+        await self._sharing.send_to_device("m.room_key_request", {event["sender"]: {"*": request}})
+
+    async def status(self) -> DeviceStatus:
+        """Compare what the server shows with what we hold."""
+        shown = await self._signing.shown()
+        identity = signing.load(self._machine)
+        problems: list[str] = []
+        if not shown.device:
+            problems.append("The server does not know this device (yet).")
+        elif not self._is_ours(shown.device):
+            problems.append("The server knows this device with other keys than this key store.")
+        if identity is None:
+            problems.append("This key store holds no cross-signing identity.")
+        elif shown.device:
+            problems += [f"Missing or wrong on the server: {fault}." for fault in self._signing.faults(shown, identity)]
+        return DeviceStatus(self._machine.device_id, self._machine.ed25519, shown.master, problems)
+
+    def close(self) -> None:
+        """Close the key store."""
+        self._store.database.close()

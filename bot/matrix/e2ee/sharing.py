@@ -1,0 +1,213 @@
+"""Our own Megolm sessions: made, shared with every device of every member, joined or invited, before the first use.
+
+Against matrix-nio 0.26.0: a failed `/sendToDevice` logs the client out and counts as shared (responses.py:608,
+async_client.py:2268; test_a_failed_share_raises_and_is_not_counted); devices without a one-time key are skipped for
+good (olm_machine.py; test_a_device_that_had_no_key_gets_it_later); a cancelled share blocks its room for ever
+(`sharing_session`; test_a_cancelled_share_blocks_nothing).
+"""
+
+import asyncio
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from nio.crypto import OlmDevice, OutboundGroupSession
+
+from bot.domain.errors import Transient
+from bot.matrix.e2ee.devices import Devices
+from bot.matrix.e2ee.machine import MEGOLM, Machine
+from bot.matrix.transport import Transport, quote
+
+log = structlog.get_logger()
+Json = dict[str, Any]
+DeviceName = tuple[str, str]
+
+DEVICES_PER_REQUEST = 20
+CLAIM_TIMEOUT_S = 10.0
+TRY_AGAIN_AFTER_S = 60.0
+"""A device that could not be reached is tried again at the next message after this time."""
+
+
+@dataclass
+class Outbound:
+    """One session of ours under way. `shared` names the devices that have its key."""
+
+    session: OutboundGroupSession
+    first_key: str
+    members: set[str]
+    shared: set[DeviceName] = field(default_factory=set)
+    unreachable: dict[DeviceName, float] = field(default_factory=dict)
+
+
+class Sharing:
+    """Seals what we send."""
+
+    def __init__(self, machine: Machine, devices: Devices, transport: Transport, clock: Callable[[], float]) -> None:
+        self._machine = machine
+        self._devices = devices
+        self._transport = transport
+        self._clock = clock
+        self._outbound: dict[str, Outbound] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def rotate(self, room_id: str) -> None:
+        """Use a new session from the next message on."""
+        self._outbound.pop(room_id, None)
+
+    def forget_all(self) -> None:
+        """After a rollback no session may be used that the store does not know."""
+        self._outbound.clear()
+
+    async def seal(
+        self, room_id: str, members: Iterable[str], event_type: str, content: Json, *, full_history: bool
+    ) -> Json:
+        """Return the encrypted content, after everybody who should read it has been given the key.
+
+        Raises:
+            Transient: keys could not be asked for or handed out; nothing was encrypted.
+        """
+        async with self._locks[room_id]:
+            outbound = await self._ready(room_id, set(members), full_history=full_history)
+            outbound.session.mark_as_shared()
+            self._machine.outbound_group_sessions[room_id] = outbound.session
+            sealed: Json = self._machine.group_encrypt(room_id, {"type": event_type, "content": content})
+            return sealed
+
+    async def _ready(self, room_id: str, members: set[str], *, full_history: bool) -> Outbound:
+        outbound = self._usable(room_id, members)
+        await self._devices.query(self._devices.stale(members) if outbound else members)
+        if outbound and self._lost_a_device(outbound):
+            outbound = None
+            await self._devices.query(members)
+        if outbound is None:
+            outbound = self._new(room_id, members)
+        outbound.members = members
+        await self._reach(outbound, room_id, full_history=full_history)
+        self._outbound[room_id] = outbound
+        return outbound
+
+    def _usable(self, room_id: str, members: set[str]) -> Outbound | None:
+        """Return the session of a room if it may still be used: not too old, and nobody left since."""
+        outbound = self._outbound.get(room_id)
+        if outbound is None or outbound.session.expired or outbound.members - members:
+            return None
+        return outbound
+
+    def _lost_a_device(self, outbound: Outbound) -> bool:
+        there = {(user, device.id) for user in outbound.members for device in self._devices.active(user)}
+        return bool(outbound.shared - there)
+
+    def _new(self, room_id: str, members: set[str]) -> Outbound:
+        with self._machine.store.one_commit():
+            self._machine.create_outbound_group_session(room_id)
+            session = self._machine.outbound_group_sessions[room_id]
+            key = session.session_key
+            self._machine.store.keep_outbound(session.id, room_id, key, round(self._clock() * 1000))
+        return Outbound(session, key, members)
+
+    async def _reach(self, outbound: Outbound, room_id: str, *, full_history: bool) -> None:
+        """Give the key to every device that lacks it; those that cannot be reached are remembered."""
+        now = time.monotonic()
+        wanted = [
+            device
+            for user in sorted(outbound.members)
+            for device in self._devices.active(user)
+            if (user, device.id) not in outbound.shared
+            and now - outbound.unreachable.get((user, device.id), -TRY_AGAIN_AFTER_S) >= TRY_AGAIN_AFTER_S
+        ]
+        if not wanted:
+            return
+        await self.claim(wanted)
+        key = outbound.first_key if full_history else outbound.session.session_key
+        reached = await self._hand_out(wanted, room_id, outbound.session.id, key)
+        outbound.shared |= reached
+        missed = {(device.user_id, device.id) for device in wanted} - reached
+        outbound.unreachable |= dict.fromkeys(missed, now)
+        if missed:
+            log.warning("devices_without_key", count=len(missed))
+
+    async def claim(self, devices: Iterable[OlmDevice], *, anew: bool = False) -> list[OlmDevice]:
+        """Start Olm sessions with devices that have none (`anew`: with all); return those it worked for."""
+        wanted = [device for device in devices if anew or not self._machine.session_store.get(device.curve25519)]
+        if not wanted:
+            return []
+        keys: defaultdict[str, Json] = defaultdict(dict)
+        for device in wanted:
+            keys[device.user_id][device.id] = "signed_curve25519"
+        body = {"one_time_keys": keys, "timeout": round(CLAIM_TIMEOUT_S * 1000)}
+        answer = await self._transport.call(
+            "POST", "/_matrix/client/v3/keys/claim", body, timeout_s=CLAIM_TIMEOUT_S + 5
+        )
+        found = answer.get("one_time_keys")
+        found = found if isinstance(found, dict) else {}
+        with self._machine.store.one_commit():
+            return [device for device in wanted if self._start(device, found)]
+
+    def _start(self, device: OlmDevice, found: Json) -> bool:
+        """Start one Olm session from a claimed key that the device has signed; a bad key skips the device."""
+        try:
+            key = next(iter(found[device.user_id][device.id].values()))
+            if not self._machine.verify_json(key, device.ed25519, device.user_id, device.id):
+                return False
+            self._machine.create_session(key["key"], device.curve25519)
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            return False
+        return True
+
+    async def _hand_out(self, devices: list[OlmDevice], room_id: str, session_id: str, key: str) -> set[DeviceName]:
+        """Send a room key to devices with which we have an Olm session; return those that were sent it."""
+        content = {"algorithm": MEGOLM, "room_id": room_id, "session_id": session_id, "session_key": key}
+        known = [device for device in devices if self._machine.session_store.get(device.curve25519)]
+        reached: set[DeviceName] = set()
+        for begin in range(0, len(known), DEVICES_PER_REQUEST):
+            part = known[begin : begin + DEVICES_PER_REQUEST]
+            await self.send_olm(part, "m.room_key", content)
+            names = [(device.user_id, device.id) for device in part]
+            with self._machine.store.one_commit():
+                self._machine.store.add_shares(session_id, names)
+            reached |= set(names)
+        return reached
+
+    async def send_olm(self, devices: list[OlmDevice], event_type: str, content: Json) -> None:
+        """Send one Olm message to each of these devices. The ratchets are committed before the request leaves."""
+        messages: defaultdict[str, Json] = defaultdict(dict)
+        with self._machine.store.one_commit():
+            for device in devices:
+                session = self._machine.session_store.get(device.curve25519)
+                sealed = self._machine._olm_encrypt(session, device, event_type, content)
+                messages[device.user_id][device.id] = sealed
+        await self.send_to_device("m.room.encrypted", messages)
+
+    async def send_to_device(self, event_type: str, messages: Json) -> None:
+        """PUT to-device messages; the server takes them all or none."""
+        path = f"/_matrix/client/v3/sendToDevice/{quote(event_type)}/{uuid.uuid4().hex}"
+        await self._transport.call("PUT", path, {"messages": messages})
+
+    async def share_history(self, room_id: str, user: str) -> None:
+        """Give a member's devices the first key of every session of ours in a room, if they lack it."""
+        async with self._locks[room_id]:
+            await self._devices.query([user])
+            for session_id, key in self._machine.store.outbound_of(room_id):
+                known = self._machine.store.shares_of(session_id, user)
+                lacking = [device for device in self._devices.active(user) if device.id not in known]
+                if not lacking:
+                    continue
+                await self.claim(lacking)
+                await self._hand_out(lacking, room_id, session_id, key)
+
+    async def unwedge(self) -> None:
+        """Start anew with devices whose messages we could not decrypt: a new session, and a dummy through it."""
+        wedged, self._machine.wedged_devices = self._machine.wedged_devices, []
+        try:
+            started = await self.claim(wedged, anew=True)
+            if started:
+                await self.send_olm(started, "m.dummy", {})
+        except Transient:
+            self._machine.wedged_devices.extend(wedged)
+            raise
+
+

@@ -1,0 +1,171 @@
+"""nio's key store in one SQLCipher file, with tables of our own beside nio's, and inbound sessions read on demand.
+
+Against matrix-nio 0.26.0:
+- its database is plain SQLite with ids in clear, rollback journal, one commit per statement (`_create_database`);
+- it loads every inbound session into memory at a start (`load_inbound_group_sessions`);
+- it updates a stored session by session id alone, so whoever resends somebody else's session replaces it
+  (`save_inbound_group_session`; test_nobody_replaces_a_session_of_somebody_else).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachetools import LRUCache
+from nio.crypto import GroupSessionStore, InboundGroupSession
+from nio.store import MegolmInboundSessions, SqliteStore
+from peewee import PeeweeException
+from playhouse.sqlcipher_ext import SqlCipherDatabase
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from bot.domain.errors import Fatal, Transient
+
+CACHED_SESSIONS = 5000
+
+_OWN_TABLES = (
+    "CREATE TABLE IF NOT EXISTS own_values (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS outbound_sessions (session_id TEXT PRIMARY KEY, room_id TEXT NOT NULL,"
+    " session_key TEXT NOT NULL, created_at INTEGER NOT NULL) STRICT",
+    "CREATE INDEX IF NOT EXISTS outbound_sessions_by_room ON outbound_sessions (room_id)",
+    "CREATE TABLE IF NOT EXISTS session_shares (session_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " device_id TEXT NOT NULL, PRIMARY KEY (session_id, user_id, device_id)) STRICT, WITHOUT ROWID",
+)
+
+
+class InboundSessions(GroupSessionStore):  # type: ignore[misc]
+    """Inbound Megolm sessions, looked up by room and session id in the database, kept while they are in use.
+
+    The sender's key is not part of the question: events without `sender_key` are allowed since Matrix 1.3.
+    """
+
+    def __init__(self, store: "CipherStore") -> None:
+        super().__init__()
+        self._store = store
+        self._known: LRUCache[str, InboundGroupSession] = LRUCache(CACHED_SESSIONS)
+
+    def find(self, session_id: str) -> InboundGroupSession | None:
+        """Return a session by its id, from whichever room."""
+        if session_id not in self._known:
+            session = self._store.load_inbound_group_session(session_id)
+            if session is None:
+                return None
+            self._known[session_id] = session
+        return self._known[session_id]
+
+    def add(self, session: InboundGroupSession) -> bool:
+        """Keep a session that was just made."""
+        self._known[session.id] = session
+        return True
+
+    def get(self, room_id: str, sender_key: str, session_id: str) -> InboundGroupSession | None:
+        """What nio asks."""
+        session = self.find(session_id)
+        return session if session and (session.room_id, session.sender_key) == (room_id, sender_key) else None
+
+
+@dataclass
+class CipherStore(SqliteStore):  # type: ignore[misc]
+    """The key store of one device. The file is ciphertext as a whole."""
+
+    database_key: bytes = b""
+    on_rollback: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def _create_database(self) -> SqlCipherDatabase:
+        return SqlCipherDatabase(
+            self.database_path,
+            passphrase=f"x'{self.database_key.hex()}'",
+            pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1},
+        )
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+            for table in _OWN_TABLES:
+                self.database.execute_sql(table)
+        except (PeeweeException, sqlcipher.Error) as error:
+            if not self.database.is_closed():
+                self.database.close()
+            raise Fatal(
+                "The key store cannot be opened with this master secret. Nothing was changed. Put back the master "
+                "secret that belongs to this folder."
+            ) from error
+
+    @contextmanager
+    def one_commit(self) -> Iterator[None]:
+        """Everything inside is one commit. Inside another one it is part of that.
+
+        After a rollback whoever holds what was read from here must read it again: `on_rollback` is called.
+        """
+        is_outermost = not self.database.in_transaction()
+        try:
+            with self.database.atomic():
+                yield
+        except BaseException as error:
+            if is_outermost:
+                self.on_rollback()
+            if isinstance(error, PeeweeException | sqlcipher.Error):
+                raise Transient(f"the key store could not be written ({type(error).__name__})") from error
+            raise
+
+    def load_inbound_group_sessions(self) -> InboundSessions:
+        """Load nothing; sessions are read when they are asked for."""
+        return InboundSessions(self)
+
+    def load_inbound_group_session(self, session_id: str) -> InboundGroupSession | None:
+        """Read one inbound session."""
+        with self.database.bind_ctx(self.models):
+            row = MegolmInboundSessions.get_or_none(MegolmInboundSessions.session_id == session_id)
+            if row is None:
+                return None
+            return InboundGroupSession.from_pickle(
+                row.session, row.fp_key, row.sender_key, row.room_id, self.pickle_key
+            )
+
+    def save_inbound_group_session(self, session: InboundGroupSession) -> None:
+        """Write one inbound session; the caller has made sure that it may replace what is there."""
+        with self.database.bind_ctx(self.models):
+            MegolmInboundSessions.replace(
+                sender_key=session.sender_key,
+                account=self._get_account(),
+                fp_key=session.ed25519,
+                room_id=session.room_id,
+                session=session.pickle(self.pickle_key),
+                session_id=session.id,
+            ).execute()
+
+    def value(self, name: str) -> str | None:
+        """Read one of our own values."""
+        row = self.database.execute_sql("SELECT value FROM own_values WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set_value(self, name: str, value: str) -> None:
+        """Write one of our own values."""
+        self.database.execute_sql("INSERT OR REPLACE INTO own_values VALUES (?, ?)", (name, value))
+
+    def keep_outbound(self, session_id: str, room_id: str, session_key: str, created_ms: int) -> None:
+        """Keep the key of a session of ours as it was at its first message, for who is invited later."""
+        self.database.execute_sql(
+            "INSERT INTO outbound_sessions VALUES (?, ?, ?, ?)", (session_id, room_id, session_key, created_ms)
+        )
+
+    def outbound_of(self, room_id: str) -> list[tuple[str, str]]:
+        """Return id and first key of all sessions of ours in a room, oldest first."""
+        rows: Any = self.database.execute_sql(
+            "SELECT session_id, session_key FROM outbound_sessions WHERE room_id = ? ORDER BY created_at", (room_id,)
+        ).fetchall()
+        return [(str(session), str(key)) for session, key in rows]
+
+    def add_shares(self, session_id: str, devices: list[tuple[str, str]]) -> None:
+        """These devices have the key of this session."""
+        for user, device in devices:
+            self.database.execute_sql(
+                "INSERT OR IGNORE INTO session_shares VALUES (?, ?, ?)", (session_id, user, device)
+            )
+
+    def shares_of(self, session_id: str, user: str) -> set[str]:
+        """Return the devices of a user that have the key of a session."""
+        rows: Any = self.database.execute_sql(
+            "SELECT device_id FROM session_shares WHERE session_id = ? AND user_id = ?", (session_id, user)
+        ).fetchall()
+        return {str(row[0]) for row in rows}

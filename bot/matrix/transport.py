@@ -1,0 +1,105 @@
+"""HTTP to the homeserver: one method, and every outcome is a value or one of our four failures.
+
+Nothing that could name a person, a room or a secret gets into an error or a log. Nothing is retried here.
+"""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote as _quote
+
+import aiohttp
+
+from bot.domain.errors import Fatal, Refused, Transient
+
+Json = dict[str, Any]
+
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+def quote(piece: str) -> str:
+    """Make one piece of a path safe."""
+    return _quote(piece, safe="")
+
+
+class Transport:
+    """A connection pool to one homeserver, with the access token of one device."""
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+        self.access_token: str | None = None
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+        token: bool = True,
+    ) -> Any:
+        """Make one request and return its JSON.
+
+        Raises:
+            Transient: no connection, no answer in time, 5xx, 429, or an answer that is not JSON.
+            Refused: the server says no (4xx).
+            Fatal: the access token is no longer valid.
+        """
+        headers = {"Authorization": f"Bearer {self.access_token}"} if token and self.access_token else {}
+        seconds = timeout_s or self._timeout_s
+        try:
+            async with self._opened().request(
+                method,
+                self._url + path,
+                json=body,
+                params=query,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as response:
+                text = await response.text()
+                return _result(response.status, response.headers.get("Retry-After"), text)
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+            raise Transient(f"no answer from the server ({type(error).__name__})") from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=32)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            # aiohttp closes its sockets in the next turns of the loop.
+            await asyncio.sleep(0)
+
+
+def _result(status: int, retry_after: str | None, text: str) -> Any:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        answer = None
+    known = answer if isinstance(answer, dict) else {}
+    code = str(known.get("errcode", ""))
+    if status == 429:
+        raise Transient("the server asks us to slow down", retry_after_s=_seconds(retry_after, known))
+    if status >= 500 or status == 408 or (status < 300 and answer is None):
+        raise Transient(f"the server is in trouble ({status})")
+    if status == 401 and code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+        raise Fatal("The server no longer accepts the bot's access token. Run `botschaft device status`.")
+    if status >= 300:
+        raise Refused(f"the server refused ({status})", code=code, status=status)
+    return answer
+
+
+def _seconds(header: str | None, answer: Json) -> float:
+    """Return how long to wait: the header (RFC 9110) or, from older servers, the field of the answer."""
+    if header and header.strip().isdigit():
+        return max(0.1, float(header))
+    milliseconds = answer.get("retry_after_ms")
+    return max(0.1, milliseconds / 1000) if isinstance(milliseconds, int | float) else 1.0
