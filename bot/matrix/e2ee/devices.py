@@ -106,7 +106,7 @@ class Devices:
                 known[name].deleted = True
                 changed[name] = known[name]
         for device in changed.values():
-            self._machine.device_store.add(device)
+            known[device.id] = device
         return changed
 
     def _keys(self, user: str, name: str, payload: Any) -> dict[str, str] | None:

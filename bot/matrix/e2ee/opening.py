@@ -72,7 +72,7 @@ class Opening:
 
     def _decrypt(self, session: InboundGroupSession, ciphertext: str) -> tuple[str, int] | NoKey | Forged:
         try:
-            if vodozemac.MegolmMessage.from_base64(ciphertext).message_index < session.first_known_index:
+            if vodozemac.MegolmMessage.from_base64(ciphertext).message_index() < session.first_known_index:
                 return NoKey(SessionId(session.id))
             plaintext, index = session.decrypt(ciphertext)
         except ValueError:
