@@ -1,25 +1,25 @@
-"""Waiting for a condition instead of for a time."""
+"""Waiting for a condition instead of for a time: tests never sleep a guessed number of seconds."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-T = TypeVar("T")
+POLL_EVERY_S = 0.02
+
+Value = TypeVar("Value")
 
 
-async def until(check: Callable[[], Awaitable[T] | T], timeout_s: float = 20.0) -> T:
-    """Return the first true answer of `check`, asked again and again.
-
-    Raises:
-        TimeoutError: it never became true.
-    """
-    end = time.monotonic() + timeout_s
+async def until(
+    check: Callable[[], Value | Awaitable[Value]], *, timeout_s: float = 20.0, what: str = "the condition"
+) -> Value:
+    """Return the first truthy value of `check`, plain or awaited. Raises AssertionError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while True:
-        answer = check()
-        value: T = await answer if isinstance(answer, Awaitable) else answer
+        found = check()
+        value = await found if inspect.isawaitable(found) else found
         if value:
             return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"not true after {timeout_s:.0f} s: {check}")
-        await asyncio.sleep(0.01)
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
+        await asyncio.sleep(POLL_EVERY_S)

@@ -1,0 +1,81 @@
+"""Fixtures of every layer: a real homeserver, people on it, and homeservers that a test may break."""
+
+import importlib.metadata
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from bot.demo.synapse import LocalSynapse
+
+
+class Account(NamedTuple):
+    """Somebody who can log in."""
+
+    mxid: str
+    localpart: str
+    password: str
+
+
+MakeUser = Callable[..., Awaitable[Account]]
+MakeSynapse = Callable[..., Awaitable[LocalSynapse]]
+
+
+def require(present: bool, what: str) -> None:
+    """Skip a test that needs `what`, loudly; in CI its absence is a failure, because nobody reads skips there."""
+    if present:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and CI must not skip this test")
+    pytest.skip(f"NOT TESTED: {what} is missing on this machine")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def synapse() -> AsyncIterator[LocalSynapse]:
+    """The homeserver all tests share. Its limits are far away; use accounts and rooms of your own."""
+    _require_synapse()
+    async with LocalSynapse() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_synapse() -> AsyncIterator[MakeSynapse]:
+    """Make homeservers for one test, started, which it may stop, kill and restart. Takes what LocalSynapse takes."""
+    _require_synapse()
+    servers: list[LocalSynapse] = []
+
+    async def make(**choices: Any) -> LocalSynapse:
+        server = LocalSynapse(**choices)
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield make
+    for server in servers:
+        await server.close()
+
+
+@pytest.fixture
+def new_user(request: pytest.FixtureRequest) -> MakeUser:
+    """Create accounts with random names: `await new_user()`, `await new_user("kunde", admin=True, on=server)`.
+
+    Without `on` they live on the shared homeserver, which is only started for a test that has the fixture `synapse`.
+    """
+
+    async def make(prefix: str = "user", *, admin: bool = False, on: LocalSynapse | None = None) -> Account:
+        server = on or request.getfixturevalue("synapse")
+        localpart = f"{prefix}-{secrets.token_hex(4)}"
+        password = secrets.token_urlsafe(12)
+        return Account(await server.register(localpart, password, admin=admin), localpart, password)
+
+    return make
+
+
+def _require_synapse() -> None:
+    try:
+        importlib.metadata.version("matrix-synapse")
+    except importlib.metadata.PackageNotFoundError:
+        require(False, "matrix-synapse")
