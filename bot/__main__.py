@@ -1,0 +1,5 @@
+"""`python -m bot` is `botschaft`."""
+
+from bot.cli import main
+
+main()

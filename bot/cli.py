@@ -1,0 +1,164 @@
+"""The command line: what an admin types. Every failure is a sentence and an exit code, never a traceback."""
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bot import app, logs
+from bot.domain.errors import Fatal
+from bot.domain.texts import TextsDiffer
+from bot.resources import resource_dir
+from bot.settings import Settings, SettingsProblems, load_settings, load_texts
+
+HEARTBEAT_MAX_AGE_S = 180.0
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A self-hosted Matrix bot for business messaging.")
+device = typer.Typer(no_args_is_help=True, help="The bot's device and its signatures.")
+cli.add_typer(device, name="device")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The configuration. Default: BOTSCHAFT_CONFIG or botschaft.toml.")
+]
+
+
+def main() -> None:
+    """Run a command; turn our own failures into one sentence."""
+    try:
+        cli()
+    except Fatal as error:
+        _complain(error)
+        raise SystemExit(1) from None
+
+
+def _complain(error: Fatal) -> None:
+    for line in str(error).splitlines():
+        err.print(f"[red]✗[/red] {escape(line)}", soft_wrap=True)
+
+
+def _config_path(given: Path | None) -> Path:
+    return given or Path(os.environ.get("BOTSCHAFT_CONFIG", "botschaft.toml"))
+
+
+def _load(given: Path | None) -> Settings:
+    settings = load_settings(_config_path(given))
+    logs.configure(settings.log.level, settings.log.format)
+    return settings
+
+
+@cli.command()
+def run(config: ConfigOption = None) -> None:
+    """Serve until stopped."""
+    asyncio.run(app.run(_load(config)))
+
+
+@cli.command("check-config")
+def check_config(config: ConfigOption = None) -> None:
+    """Check the configuration, the master secret and the texts; print all problems at once."""
+    problems: list[str] = []
+    try:
+        settings = load_settings(_config_path(config))
+        problems += [problem] if (problem := settings.storage.secret_problem()) else []
+    except SettingsProblems as error:
+        problems += [str(problem) for problem in error.problems]
+    try:
+        load_texts(resource_dir("config") / "texts")
+    except TextsDiffer as error:
+        problems += str(error).splitlines()
+    if problems:
+        _complain(Fatal("\n".join(problems)))
+        raise typer.Exit(1)
+    out.print("[green]✓[/green] Everything is fine.")
+
+
+@cli.command()
+def health(config: ConfigOption = None) -> None:
+    """Tell by the exit code whether the bot has heard from the server lately."""
+    settings = load_settings(_config_path(config))
+    heartbeat = settings.storage.folder / "heartbeat"
+    age_s = time.time() - heartbeat.stat().st_mtime if heartbeat.exists() else None
+    if age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
+        seen = "never" if age_s is None else f"{age_s:.0f} seconds ago"
+        raise Fatal(f"The bot last heard from the server {seen}.")
+    out.print(f"[green]✓[/green] Heard from the server {age_s:.0f} seconds ago.")
+
+
+@cli.command()
+def init(
+    homeserver: Annotated[str, typer.Option(help="Address of your Matrix server.")],
+    user: Annotated[str, typer.Option(help="The bot's account, like @werkstatt:example.de.")],
+    business: Annotated[str, typer.Option(help="Your business, as customers know it.")],
+    member: Annotated[list[str], typer.Option(help="Who answers; repeat for each person.")],
+    admin: Annotated[list[str], typer.Option(help="Who sees alarms; repeat for each person.")],
+    folder: Annotated[Path, typer.Option(help="Where to write the files.")] = Path(),
+    language: Annotated[str, typer.Option(help="de or en")] = "de",
+) -> None:
+    """Write a first configuration and the master secret. What exists already is never touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
+    answers = {
+        'url = "https://matrix.example.de"': f"url = {_quoted(homeserver)}",
+        'user_id = "@werkstatt:example.de"': f"user_id = {_quoted(user)}",
+        'display_name = "Werkstatt Müller"': f"display_name = {_quoted(business)}",
+        '\nname = "Werkstatt Müller"': f"\nname = {_quoted(business)}",
+        'language = "de"': f"language = {_quoted(language)}",
+        'members = ["@jan:example.de", "@eva:example.de"]': f"members = {_list(member)}",
+        'admins = ["@chefin:example.de"]': f"admins = {_list(admin)}",
+    }
+    for example, answer in answers.items():
+        text = text.replace(example, answer)
+    _write_new(folder / "botschaft.toml", text)
+    _write_new(folder / "master.secret", secrets.token_hex(32) + "\n")
+    out.print("Next: put the bot's password into bot.password (chmod 600), then run: botschaft check-config")
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _list(values: list[str]) -> str:
+    return "[" + ", ".join(_quoted(value) for value in values) + "]"
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that only we may read, unless it exists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        out.print(f"[yellow]•[/yellow] {path} exists already and was left as it is.")
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    out.print(f"[green]✓[/green] {path} written.")
+
+
+@device.command("status")
+def device_status(config: ConfigOption = None) -> None:
+    """Show the bot's device, its fingerprint and whether the server shows our signatures. Changes nothing."""
+    status = asyncio.run(app.device_status(_load(config)))
+    out.print(f"Device:       {status.device_id}")
+    out.print(f"Fingerprint:  {status.fingerprint}")
+    out.print(f"Identity:     {status.master_key or 'none'}")
+    if status.problems:
+        raise Fatal("\n".join(status.problems))
+    out.print("[green]✓[/green] The server knows this device, and it is signed by the bot's identity.")
+
+
+@cli.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the conversation; exit 0 only if all of it arrived.")] = False,
+) -> None:
+    """Start a real server, the bot, a customer and a mechanic on this machine, and show a conversation."""
+    from bot.demo import script  # noqa: PLC0415 - the demo needs what production does not have
+
+    logs.configure("warning", "console")
+    asyncio.run(script.run(once=once))
