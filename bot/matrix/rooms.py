@@ -142,8 +142,7 @@ class RoomMaker:
             answer = await self._transport.call("GET", f"/_matrix/client/v3/rooms/{quote(room)}/state")
         except Refused:
             return []  # the alias is there before the room is (403)
-        events = answer.get("chunk", [])
-        return events if isinstance(events, list) else []
+        return answer if isinstance(answer, list) else []
 
     async def _repair(self, spec: RoomSpec, room: RoomId, state: list[Json]) -> RoomId:
         if not _is_sound(state, spec):

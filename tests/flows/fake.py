@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
-from bot.domain.message import NoKey, Outgoing, Reading
+from bot.domain.message import Forged, NoKey, Outgoing, Reading
 from bot.flows.messenger import Page, RoomSpec
 from bot.matrix.content import STEP, content_of, message_of
 
@@ -95,6 +95,8 @@ class FakeMessenger:
         self.transactions.clear()
 
     async def read(self, room: RoomId, event: Json) -> Reading:
+        if not isinstance(event["content"], dict):
+            return Forged("no_content")
         session = SessionId(event["content"].get("session", ""))
         if session in self.missing_keys:
             return NoKey(session)

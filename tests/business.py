@@ -1,0 +1,112 @@
+"""A business on a real homeserver: accounts, a configuration, and the bot as a process of its own."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.demo.synapse import LocalSynapse
+from bot.settings import Settings, load_settings
+from tests.waiting import until
+
+NOBODY = "@nobody-here:localhost"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who can log in."""
+
+    mxid: str
+    user: str
+    password: str
+
+
+@dataclass
+class Business:
+    """The files of one bot, and its process."""
+
+    server: LocalSynapse
+    folder: Path
+    bot: Account
+    members: list[str] = field(default_factory=list)
+    admins: list[str] = field(default_factory=list)
+    extra: str = ""
+    process: asyncio.subprocess.Process | None = None
+
+    async def account(self, prefix: str) -> Account:
+        """Make an account with a random name."""
+        user, password = f"{prefix}-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+        return Account(await self.server.register(user, password), user, password)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "botschaft.toml"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def write(self) -> None:
+        """Write the configuration as it is now."""
+        members = ", ".join(f'"{member}"' for member in self.members or [NOBODY])
+        admins = ", ".join(f'"{admin}"' for admin in self.admins or [NOBODY])
+        self.config.write_text(
+            f'admins = [{admins}]\n[homeserver]\nurl = "{self.server.url}"\nsync_timeout_s = 10\n'
+            f'[bot]\nuser_id = "{self.bot.mxid}"\npassword_file = "bot.password"\n'
+            f'[business]\nname = "Werkstatt Müller"\n'
+            f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
+            f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = [{members}]\n{self.extra}'
+        )
+
+    def settings(self) -> Settings:
+        self.write()
+        return load_settings(self.config)
+
+    async def start(self) -> None:
+        """Start the bot and wait until it has heard from the server."""
+        self.write()
+        heartbeat = self.data / "heartbeat"
+        heartbeat.unlink(missing_ok=True)
+        with (self.folder / "bot.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "bot", "run", "--config", str(self.config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONWARNINGS": "error"},
+            )
+        await until(lambda: heartbeat.exists() or self._ended(), timeout_s=60)
+        assert not self._ended(), self.log()
+
+    def _ended(self) -> bool:
+        return self.process is not None and self.process.returncode is not None
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the bot and return its exit code."""
+        process, self.process = self.process, None
+        assert process is not None
+        if process.returncode is None:
+            process.send_signal(number)
+        return await asyncio.wait_for(process.wait(), 30)
+
+    async def kill(self) -> None:
+        """End the bot as a power cut would."""
+        await self.stop(signal.SIGKILL)
+
+    def log(self) -> str:
+        file = self.folder / "bot.log"
+        return file.read_text() if file.exists() else ""
+
+
+async def a_business(server: LocalSynapse, folder: Path) -> Business:
+    """Make the bot's account and the secrets of its folder."""
+    user, password = f"werkstatt-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+    mxid = await server.register(user, password)
+    for name, content in (("master.secret", secrets.token_hex(32)), ("bot.password", password)):
+        file = folder / name
+        file.write_text(content)
+        file.chmod(0o600)
+    return Business(server, folder, Account(mxid, user, password))
