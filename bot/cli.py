@@ -155,7 +155,9 @@ def device_status(config: ConfigOption = None) -> None:
 
 @cli.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the conversation; exit 0 only if all of it arrived.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the conversation; exit 0 only if all of it arrived.")
+    ] = False,
 ) -> None:
     """Start a real server, the bot, a customer and a mechanic on this machine, and show a conversation."""
     from bot.demo import script  # noqa: PLC0415 - the demo needs what production does not have

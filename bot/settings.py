@@ -234,7 +234,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsProblems([Problem(str(path), "there is no such file; `botschaft init` writes a first one")]) from None
+        raise SettingsProblems(
+            [Problem(str(path), "there is no such file; `botschaft init` writes a first one")]
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsProblems([Problem(str(path), f"cannot be read ({type(error).__name__})")]) from None
 

@@ -4,11 +4,13 @@ import importlib.metadata
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
 
+from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 
 
@@ -18,9 +20,11 @@ class Account(NamedTuple):
     mxid: str
     localpart: str
     password: str
+    url: str
 
 
 MakeUser = Callable[..., Awaitable[Account]]
+MakePeer = Callable[..., Awaitable[Peer]]
 MakeSynapse = Callable[..., Awaitable[LocalSynapse]]
 
 
@@ -69,9 +73,29 @@ def new_user(request: pytest.FixtureRequest) -> MakeUser:
         server = on or request.getfixturevalue("synapse")
         localpart = f"{prefix}-{secrets.token_hex(4)}"
         password = secrets.token_urlsafe(12)
-        return Account(await server.register(localpart, password, admin=admin), localpart, password)
+        return Account(await server.register(localpart, password, admin=admin), localpart, password, server.url)
 
     return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_peer(new_user: MakeUser, tmp_path: Path) -> AsyncIterator[MakePeer]:
+    """Log people in: `await new_peer()`, `await new_peer(account, on=server, cross_sign=True)`.
+
+    Without an account it makes one. All are logged in until the test ends.
+    """
+    peers: list[Peer] = []
+
+    async def make(account: Account | None = None, *, on: LocalSynapse | None = None, **choices: Any) -> Peer:
+        account = account or await new_user(on=on)
+        url = account.url
+        store = tmp_path / f"peer-{len(peers)}"
+        peers.append(await Peer.login(url, account.localpart, account.password, store=store, **choices))
+        return peers[-1]
+
+    yield make
+    for peer in peers:
+        await peer.close()
 
 
 def _require_synapse() -> None:

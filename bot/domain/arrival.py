@@ -1,4 +1,4 @@
-"""One thing from outside, as it waits to be handled: an item. Items of one customer form a lane and keep their order."""
+"""One thing from outside, as it waits to be handled: an item. Items of one customer form a lane and keep order."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

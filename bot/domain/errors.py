@@ -17,7 +17,7 @@ class BotschaftError(Exception):
 class Mistake(BotschaftError):
     """A person must correct something. `text` is the id of a text, `values` fill its placeholders."""
 
-    def __init__(self, text: str, **values: str) -> None:
+    def __init__(self, text: str, /, **values: str) -> None:
         super().__init__(text)
         self.text = text
         self.values = values

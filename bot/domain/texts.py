@@ -19,7 +19,7 @@ class Texts:
 
     catalogue: Catalogue
 
-    def render(self, key: str, language: str, **values: str) -> str:
+    def render(self, key: str, language: str, /, **values: str) -> str:
         """Return a text with its placeholders filled. Values are inserted as they are, once.
 
         Raises:

@@ -23,13 +23,15 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     if item.sender not in around.rules.staff:
         raise Mistake("case.not_staff")
     if message.kind in {Kind.REACTION, Kind.NOTICE}:
-        return await _finish(around, item, case, None, keep_state=True)
+        await _finish(around, item, case, None, keep_state=True)
+        return
     called = command.parse(message.body) if message.kind is not Kind.DELETION else None
-    if called is not None and message.kind is Kind.EDIT:
-        return await _withdraw(around, item, case, message)
-    if called is not None:
-        return await commands.run(around, item, room, case, called)
-    await _send_on(around, item, case, message)
+    if called is None:
+        await _send_on(around, item, case, message)
+    elif message.kind is Kind.EDIT:
+        await _withdraw(around, item, case, message)
+    else:
+        await commands.run(around, item, room, case, called)
 
 
 async def _withdraw(around: Surroundings, item: Item, case: Case, message: Message) -> None:

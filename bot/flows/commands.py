@@ -33,7 +33,8 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, body: 
     called = command.parse(body)
     is_note = isinstance(called, Call) and called.command.verb is Verb.NOTE
     if called is not None and not is_note and item.sender in around.rules.staff:
-        return await run(around, item, room, None, called)
+        await run(around, item, room, None, called)
+        return
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
 
@@ -50,9 +51,7 @@ def _next_state(case: Case | None, called: Call | Unknown) -> CaseState | None:
 
 def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | Unknown) -> str:
     if isinstance(called, Unknown):
-        if called.suggestion:
-            return around.say("command.unknown", word=called.word, suggestion=called.suggestion)
-        return around.say("command.unknown_plain", word=called.word)
+        return _unknown(around, called)
     if called.command.where is Where.CASE and (case is None or room.kind is not RoomKind.CASE):
         return around.say("command.not_here")
     closed = case is not None and case.state is CaseState.CLOSED
@@ -67,6 +66,12 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("case.reopened" if closed else "case.already_open")
         case _ as never:
             assert_never(never)
+
+
+def _unknown(around: Surroundings, called: Unknown) -> str:
+    if called.suggestion:
+        return around.say("command.unknown", word=called.word, suggestion=called.suggestion)
+    return around.say("command.unknown_plain", word=called.word)
 
 
 def help_text(around: Surroundings) -> str:

@@ -55,9 +55,11 @@ class Dispatch:
         room = await rooms.find(self._around.database, item.room_id)
         assert room is not None, "T1 stores the room with its first item"
         if room.customer_id and item.lane != customer_lane(room.customer_id):
-            return await self._move(item, room)
+            await self._move(item, room)
+            return
         if room.kind is RoomKind.UNKNOWN:
-            return await self._in_unknown_room(item, room)
+            await self._in_unknown_room(item, room)
+            return
         reading = await self._around.messenger.read(item.room_id, item.body)
         match reading:
             case NoKey():

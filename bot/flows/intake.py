@@ -92,9 +92,7 @@ class _Taking:
                 return UserId(str(event.get("sender")))
         return None
 
-    async def _our_own_membership(
-        self, tx: Tx, lane: Lane, room: Room, known: Room | None, update: RoomUpdate
-    ) -> None:
+    async def _our_own_membership(self, tx: Tx, lane: Lane, room: Room, known: Room | None, update: RoomUpdate) -> None:
         before = known.membership if known else "leave"
         if room.membership == "invite":
             await self._add(tx, lane, room, ItemKind.INVITE, {}, "invite", sender=self._inviter(update))

@@ -101,4 +101,3 @@ async def _card_text(around: Surroundings, case: Case) -> str:
     if case.previous is None:
         return card
     return card + "\n" + around.say("case.card_previous", previous=str(case.previous))
-

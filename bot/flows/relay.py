@@ -31,7 +31,8 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
     item = await _planned(around, item, customer, message)
     assert item.plan is not None
     if item.plan["do"] == "leave":
-        return await _finish(around, item, None, None)
+        await _finish(around, item, None, None)
+        return
     number = CaseNumber(item.plan["case"])
     inbox_event: EventId | None = None
     if item.plan["do"] == "open":

@@ -73,7 +73,7 @@ class Surroundings:
     now: Callable[[], datetime]
     bookkeeping: Bookkeeping
 
-    def say(self, text: str, **values: str) -> str:
+    def say(self, text: str, /, **values: str) -> str:
         """Return a text in the configured language."""
         return self.texts.render(text, self.rules.language, **values)
 

@@ -15,6 +15,7 @@ from bot.domain.room import Room, RoomKind
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, rooms
+from bot.store.database import Tx
 
 
 async def accept(around: Surroundings, item: Item) -> None:
@@ -36,15 +37,19 @@ async def look_around(around: Surroundings, item: Item) -> None:
     room = await rooms.find(around.database, item.room_id)
     assert room is not None, "the room came with the item"
     if room.kind is not RoomKind.UNKNOWN or room.membership != "join":
-        return await _finish(around, item)
+        await _finish(around, item)
+        return
     if room.customer_id is None:
-        return await _refuse_group(around, item, room)
+        await _refuse_group(around, item, room)
+        return
     person = await rooms.user_of(around.database, room.customer_id)
     if room.is_usable_by(person):
-        return await _greet(around, item, room, room.customer_id)
+        await _greet(around, item, room, room.customer_id)
+        return
     if room.is_one_to_one_with(person):
-        return await _offer_encrypted_room(around, item, room, room.customer_id, person)
-    return await _refuse_group(around, item, room)
+        await _offer_encrypted_room(around, item, room, room.customer_id, person)
+        return
+    await _refuse_group(around, item, room)
 
 
 async def _greet(around: Surroundings, item: Item, room: Room, customer: CustomerId) -> None:
@@ -60,7 +65,7 @@ async def _greet(around: Surroundings, item: Item, room: Room, customer: Custome
         await arrivals.finish(tx, item)
 
 
-async def adopt(tx: rooms.Tx, room: Room, customer: CustomerId) -> None:
+async def adopt(tx: Tx, room: Room, customer: CustomerId) -> None:
     """From now on this is the room in which the customer is written to."""
     known = await rooms.find(tx, room.room_id)
     await rooms.save(tx, replace(known or room, kind=RoomKind.CUSTOMER, customer_id=customer), known=known)

@@ -208,4 +208,3 @@ def _clear_relation(message: Outgoing) -> Json:
     if message.replaces is None:
         return {}
     return {"m.relates_to": {"rel_type": "m.replace", "event_id": message.replaces}}
-

@@ -5,7 +5,6 @@ completed, or dropped and made again under the same alias.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import structlog

@@ -9,7 +9,8 @@ from bot.domain.room import Room, RoomKind
 from bot.store.database import Database, Row, Tx, to_ms
 
 _COLUMNS = (
-    "room_id, kind, customer_id, case_number, desk, ours, space, encrypted, version, replaced_by, membership, last_event"
+    "room_id, kind, customer_id, case_number, desk, ours, space, encrypted, version, replaced_by, membership,"
+    " last_event"
 )
 Reader = Database | Tx
 
@@ -98,9 +99,7 @@ async def make_customer(tx: Tx, user: UserId, now: datetime) -> CustomerId:
     if known:
         return known
     customer = CustomerId(secrets.token_hex(8))
-    await tx.run(
-        "INSERT INTO customers (id, user_id, first_seen_at) VALUES (?, ?, ?)", customer, user, to_ms(now)
-    )
+    await tx.run("INSERT INTO customers (id, user_id, first_seen_at) VALUES (?, ?, ?)", customer, user, to_ms(now))
     return customer
 
 

@@ -98,7 +98,7 @@ class World:
             return not await arrivals.open_lanes(self.database)
 
         async def finish() -> None:
-            await until(nothing_left)
+            await until(nothing_left, what="empty lanes")
             task.cancel()
 
         task = asyncio.ensure_future(worker.run())

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bot.demo import synapse as launcher
+from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from bot.domain.errors import Fatal, Refused
-from tests.conftest import MakeSynapse, MakeUser
+from tests.conftest import MakePeer, MakeSynapse, MakeUser
 from tests.waiting import until
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="NOT TESTED: there is no /proc here")
@@ -121,3 +122,51 @@ async def test_a_missing_package_is_a_clear_sentence(monkeypatch: pytest.MonkeyP
     with pytest.raises(Fatal, match="matrix-synapse, which is not installed"):
         await server.start()
     await server.close()
+
+
+async def test_two_peers_talk_encrypted(synapse: LocalSynapse, new_peer: MakePeer) -> None:
+    anna, bert = await new_peer(), await new_peer()
+    room = await anna.start_chat(bert.user_id)
+    asked = await anna.text(room, "Ist mein Auto fertig?")
+    question = await bert.wait_for(lambda event: event.event_id == asked)
+    assert (question.body, question.encrypted, question.raw["type"]) == (
+        "Ist mein Auto fertig?",
+        True,
+        "m.room.encrypted",
+    )
+    answered = await bert.text(room, "Ja", html="<b>Ja</b>")
+    assert (await anna.wait_for(lambda event: event.event_id == answered)).content["formatted_body"] == "<b>Ja</b>"
+    await bert.mark_read(room, asked)
+    await until(lambda: anna.receipts.get(room, {}).get(bert.user_id) == asked, what="the receipt")
+    await bert.react(room, asked, "👍")
+    reaction = await anna.wait_for(lambda event: event.type == "m.reaction")
+    assert not reaction.encrypted
+    deletion = await anna.redact(room, asked)
+    await bert.wait_for(lambda event: event.event_id == deletion)
+
+
+async def test_a_peer_misses_nothing_and_keeps_the_order(own_synapse: MakeSynapse, new_peer: MakePeer) -> None:
+    """Three hundred messages, a kill in the middle, and an observer who was away for half of them."""
+    server = await own_synapse()
+    anna, bert, carl = [await new_peer(on=server) for _ in range(3)]
+    room = await anna.start_chat(bert.user_id)
+    await anna.call("POST", f"/_matrix/client/v3/rooms/{room}/invite", {"user_id": carl.user_id})
+    await bert.wait_for(lambda event: event.state_key == bert.user_id and event.content["membership"] == "join")
+    carl.autojoin = False
+    await anna.text(room, "0")
+    writing = asyncio.create_task(_count(anna, room, 1, 300))
+    await bert.wait_for(lambda event: event.body == "100", timeout_s=60)
+    await server.kill()
+    await server.start()
+    await writing
+    await bert.wait_for(lambda event: event.body == "299", timeout_s=60)
+    assert [event.body for event in bert.seen if event.msgtype] == [str(number) for number in range(300)]
+    await carl.join(room)
+    await carl.wait_for(lambda event: event.body == "299")
+    assert [event.body for event in carl.seen if event.msgtype] == [str(number) for number in range(300)]
+    assert not carl.unreadable
+
+
+async def _count(writer: Peer, room: str, first: int, end: int) -> None:
+    for number in range(first, end):
+        await writer.text(room, str(number), txn=f"count-{number}")

@@ -116,9 +116,10 @@ class Devices:
         keys = payload.get("keys")
         if not isinstance(keys, dict):
             return None
-        found = {kind: keys.get(f"{kind}:{name}") for kind in ("ed25519", "curve25519")}
-        if not all(isinstance(key, str) for key in found.values()):
+        ed25519, curve25519 = keys.get(f"ed25519:{name}"), keys.get(f"curve25519:{name}")
+        if not isinstance(ed25519, str) or not isinstance(curve25519, str):
             return None
+        found = {"ed25519": ed25519, "curve25519": curve25519}
         try:
             return found if self._machine.verify_json(payload, found["ed25519"], user, name) else None
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -79,9 +79,7 @@ class Opening:
             return Forged("ciphertext")
         return str(plaintext), int(index)
 
-    def _fault(
-        self, payload: Json | None, room_id: str, session: InboundGroupSession, index: int, event: Json
-    ) -> str:
+    def _fault(self, payload: Json | None, room_id: str, session: InboundGroupSession, index: int, event: Json) -> str:
         if payload is None or not isinstance(payload.get("content"), dict) or not isinstance(payload.get("type"), str):
             return "payload"
         if "state_key" in payload or payload["type"] in STATE_TYPES:

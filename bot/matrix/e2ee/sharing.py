@@ -209,5 +209,3 @@ class Sharing:
         except Transient:
             self._machine.wedged_devices.extend(wedged)
             raise
-
-

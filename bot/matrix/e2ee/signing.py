@@ -133,8 +133,7 @@ class Signing:
         me = self._machine.user_id
         body = {
             me: {
-                self._machine.device_id: device
-                | {"signatures": {me: {signer: identity.sign("self_signing", device)}}},
+                self._machine.device_id: device | {"signatures": {me: {signer: identity.sign("self_signing", device)}}},
                 identity.public("master"): master | {"signatures": {me: {device_name: device_signature}}},
             }
         }

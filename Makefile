@@ -1,0 +1,47 @@
+# make install | demo | test | check | bench       (pins: renew constraints.txt)
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+ELEMENT := tests/interop/element
+
+.PHONY: install demo test check bench pins clean
+
+install: .venv/.python .venv/.node
+
+.venv/.python: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Only the interop tests need Node; without it they are skipped loudly (and fail in CI).
+.venv/.node: .venv/.python $(wildcard $(ELEMENT)/package-lock.json)
+	@if command -v npm >/dev/null && [ -f $(ELEMENT)/package-lock.json ]; then \
+		npm ci --prefix $(ELEMENT) --no-audit --no-fund --loglevel=error; \
+	else echo "Node.js 20 is not here: the interop tests with matrix-js-sdk will be skipped."; fi
+	@touch $@
+
+demo: .venv/.python
+	$(BIN)/botschaft demo $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: .venv/.python
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	@test -f tests/bench.py || { echo "There is no benchmark yet."; exit 1; }
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# Needs `uv`. Hashes of every platform, no address of any index.
+pins:
+	uv pip compile --quiet --universal --all-extras --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf .venv build dist $(ELEMENT)/node_modules
