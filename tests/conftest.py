@@ -20,7 +20,6 @@ class Account(NamedTuple):
     mxid: str
     localpart: str
     password: str
-    url: str
 
 
 MakeUser = Callable[..., Awaitable[Account]]
@@ -66,20 +65,20 @@ async def own_synapse() -> AsyncIterator[MakeSynapse]:
 def new_user(request: pytest.FixtureRequest) -> MakeUser:
     """Create accounts with random names: `await new_user()`, `await new_user("kunde", admin=True, on=server)`.
 
-    Without `on` they live on the shared homeserver, which is only started for a test that has the fixture `synapse`.
+    Without `on` they live on the shared homeserver; the test must have asked for the fixture `synapse` itself.
     """
 
     async def make(prefix: str = "user", *, admin: bool = False, on: LocalSynapse | None = None) -> Account:
         server = on or request.getfixturevalue("synapse")
         localpart = f"{prefix}-{secrets.token_hex(4)}"
         password = secrets.token_urlsafe(12)
-        return Account(await server.register(localpart, password, admin=admin), localpart, password, server.url)
+        return Account(await server.register(localpart, password, admin=admin), localpart, password)
 
     return make
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def new_peer(new_user: MakeUser, tmp_path: Path) -> AsyncIterator[MakePeer]:
+async def new_peer(request: pytest.FixtureRequest, new_user: MakeUser, tmp_path: Path) -> AsyncIterator[MakePeer]:
     """Log people in: `await new_peer()`, `await new_peer(account, on=server, cross_sign=True)`.
 
     Without an account it makes one. All are logged in until the test ends.
@@ -87,10 +86,10 @@ async def new_peer(new_user: MakeUser, tmp_path: Path) -> AsyncIterator[MakePeer
     peers: list[Peer] = []
 
     async def make(account: Account | None = None, *, on: LocalSynapse | None = None, **choices: Any) -> Peer:
-        account = account or await new_user(on=on)
-        url = account.url
+        server = on or request.getfixturevalue("synapse")
+        account = account or await new_user(on=server)
         store = tmp_path / f"peer-{len(peers)}"
-        peers.append(await Peer.login(url, account.localpart, account.password, store=store, **choices))
+        peers.append(await Peer.login(server.url, account.localpart, account.password, store=store, **choices))
         return peers[-1]
 
     yield make

@@ -97,7 +97,7 @@ class Peer:
         self._following: asyncio.Task[None] | None = None
 
     @classmethod
-    async def login(  # noqa: PLR0913 - these are the choices a person has
+    async def login(
         cls,
         url: str,
         user: str,
@@ -122,7 +122,6 @@ class Peer:
             }
             answer = await http.insist("POST", f"{CLIENT}/login", request)
             http.authorize(answer["access_token"])
-            store.mkdir(parents=True, exist_ok=True)
             keys = _Keys(http, answer["user_id"], answer["device_id"], store)
         except BaseException:
             await http.close()
@@ -255,11 +254,16 @@ class Peer:
         return room_id in self._encrypted_rooms
 
     async def _follow(self) -> None:
+        """Follow the server until `close`, or until this device is logged out."""
         while True:
             try:
                 await self._follow_once(wait_s=LONG_POLL_S)
             except Transient as trouble:
                 await asyncio.sleep(trouble.retry_after_s or RETRY_AFTER_S)
+            except Refused as refusal:
+                if refusal.code == "M_UNKNOWN_TOKEN":
+                    return
+                raise
 
     async def _follow_once(self, *, wait_s: int) -> None:
         """Take in one sync. The token moves last: whatever fails in between is asked for again, and known by its id."""
@@ -348,10 +352,11 @@ class Peer:
         news.set()
 
     def _raise_if_ended(self) -> None:
-        if self._following is None or self._following.cancelled():
-            raise Fatal(f"{self.user_id} does not follow the server any more.")
-        if self._following.done():
+        if self._following is not None and not self._following.done():
+            return
+        if self._following is not None and not self._following.cancelled():
             self._following.result()
+        raise Fatal(f"{self.user_id} does not follow the server any more.")
 
     def _last_seen(self) -> str:
         lines = [f"{event.type} {event.sender}: {event.body or event.content}" for event in self.seen[-8:]]
@@ -369,6 +374,7 @@ class _Keys:
         self._http = http
         self.user_id = user_id
         self.device_id = device_id
+        store.mkdir(parents=True, exist_ok=True)
         config = AsyncClientConfig(store=SqliteStore, encryption_enabled=True, store_sync_tokens=False)
         self._client = AsyncClient(http.url, user_id, device_id, str(store), config)
         self._client.restore_login(user_id, device_id, "this client makes no requests")
