@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Parts:
 
 
 async def run(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or cancellation.
+    """Serve until cancelled.
 
     Raises:
         Fatal: with the sentence for the admin.
@@ -171,23 +170,11 @@ async def _until_stopped(parts: Parts) -> None:
     session.heartbeat = parts.settings.storage.folder / "heartbeat"
     try:
         async with asyncio.TaskGroup() as tasks:
-            work = [
-                tasks.create_task(worker.run()),
-                tasks.create_task(session.run(Listeners(batch, keys, catching_up))),
-                tasks.create_task(parts.bookkeeper.run(parts.around)),
-            ]
-            _stop_on_signal(work)
+            tasks.create_task(worker.run())
+            tasks.create_task(session.run(Listeners(batch, keys, catching_up)))
+            tasks.create_task(parts.bookkeeper.run(parts.around))
     except BaseExceptionGroup as group:
         raise _plain(group) from group
-
-
-def _stop_on_signal(work: list[asyncio.Task[None]]) -> None:
-    def stop() -> None:
-        for task in work:
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _plain(error: BaseException) -> BaseException:

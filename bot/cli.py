@@ -3,9 +3,11 @@
 import asyncio
 import os
 import secrets
+import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +20,7 @@ from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
 
 HEARTBEAT_MAX_AGE_S = 180.0
+T = TypeVar("T")
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A self-hosted Matrix bot for business messaging.")
 device = typer.Typer(no_args_is_help=True, help="The bot's device and its signatures.")
@@ -57,7 +60,18 @@ def _load(given: Path | None) -> Settings:
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """Serve until stopped."""
-    asyncio.run(app.run(_load(config)))
+    asyncio.run(_until_signal(app.run(_load(config))))
+
+
+async def _until_signal(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run until it ends or SIGTERM or SIGINT asks it to; then everything is closed in order."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return None
 
 
 @cli.command("check-config")
@@ -162,5 +176,6 @@ def demo(
     """Start a real server, the bot, a customer and a mechanic on this machine, and show a conversation."""
     from bot.demo import script  # noqa: PLC0415 - the demo needs what production does not have
 
-    logs.configure("warning", "console")
-    asyncio.run(script.run(once=once))
+    logs.configure("error", "console")
+    if not asyncio.run(_until_signal(script.run(once=once))) and once:
+        raise typer.Exit(1)

@@ -37,7 +37,7 @@ def configure(level: str, style: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [_Reduced()]
-    root.setLevel(logging.WARNING)
+    root.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
 
 
 def only_allowed(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
