@@ -35,6 +35,7 @@ class Business:
     admins: list[str] = field(default_factory=list)
     extra: str = ""
     process: asyncio.subprocess.Process | None = None
+    people: dict[str, Account] = field(default_factory=dict)
 
     async def account(self, prefix: str) -> Account:
         """Make an account with a random name."""

@@ -4,16 +4,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 POLL_EVERY_S = 0.02
 
 Value = TypeVar("Value")
 
 
-async def until(
-    check: Callable[[], Value | Awaitable[Value]], *, timeout_s: float = 20.0, what: str = "the condition"
-) -> Value:
+@overload
+async def until(check: Callable[[], Awaitable[Value]], *, timeout_s: float = ..., what: str = ...) -> Value: ...
+
+
+@overload
+async def until(check: Callable[[], Value], *, timeout_s: float = ..., what: str = ...) -> Value: ...
+
+
+async def until(check: Callable[[], Any], *, timeout_s: float = 20.0, what: str = "the condition") -> Any:
     """Return the first truthy value of `check`, plain or awaited. Raises AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:

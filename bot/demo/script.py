@@ -207,7 +207,7 @@ async def _client(stage: Stage, person: Person) -> AsyncIterator[Peer]:
 
 async def _stay(stage: Stage) -> None:
     """Leave the stage to a person; the file tells scripts how to get in."""
-    facts = {
+    facts: dict[str, object] = {
         "homeserver": stage.server.url,
         "server_name": stage.server.server_name,
         "bot": stage.bot.mxid,
@@ -232,13 +232,13 @@ def _write_facts(facts: dict[str, object]) -> None:
 
 
 def _invite_a_person(stage: Stage) -> None:
-    table = Table(title="\nNow you: log in with any Matrix client", title_justify="left")
-    for column in ("play", "homeserver", "user", "password", "then"):
-        table.add_column(column)
-    customer, mechanic = stage.fresh_customer, stage.fresh_mechanic
-    table.add_row(
-        "a customer", stage.server.url, customer.user, customer.password, f"start a chat with {stage.bot.mxid}"
-    )
-    table.add_row("a mechanic", stage.server.url, mechanic.user, mechanic.password, "accept the invitations")
-    out.print(table)
-    out.print("The server runs until you press Ctrl-C. Its addresses and passwords: build/demo.json")
+    """Say how to get in; long values stand on lines of their own, so that nothing is cut off."""
+    out.print("\n[bold]Now you.[/bold] Log in with any Matrix client on this machine:")
+    out.print(f"  homeserver   {stage.server.url}", soft_wrap=True)
+    for what, person, then in (
+        ("a customer", stage.fresh_customer, f"then start a chat with {stage.bot.mxid} and write"),
+        ("a mechanic", stage.fresh_mechanic, "then accept the invitations: Space, inbox, and each case as it comes"),
+    ):
+        out.print(f"  {what}   user {person.user}   password {person.password}", soft_wrap=True)
+        out.print(f"               {then}", soft_wrap=True)
+    out.print(f"The same stands in {FILE}. The server runs until you press Ctrl-C.", soft_wrap=True)
