@@ -1,10 +1,12 @@
 """The homeserver of demo and tests: it starts, keeps what it knows, and leaves nothing behind."""
 
 import asyncio
+import contextlib
 import importlib.metadata
 import shutil
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,24 @@ async def test_a_peer_misses_nothing_and_keeps_the_order(own_synapse: MakeSynaps
 async def _count(writer: Peer, room: str, first: int, end: int) -> None:
     for number in range(first, end):
         await writer.text(room, str(number), txn=f"count-{number}")
+
+
+async def test_a_peer_fills_what_a_limited_timeline_left_out(synapse: LocalSynapse, new_peer: MakePeer) -> None:
+    anna, bert = await new_peer(), await new_peer()
+    room = await anna.start_chat(bert.user_id)
+    first = await anna.text(room, "before")
+    await bert.wait_for(lambda event: event.event_id == first)
+    async with _asleep(bert):
+        await _count(anna, room, 0, 130)
+    await bert.wait_for(lambda event: event.body == "129")
+    assert [event.body for event in bert.seen if event.msgtype] == ["before", *map(str, range(130))]
+
+
+@contextlib.asynccontextmanager
+async def _asleep(peer: Peer) -> AsyncIterator[None]:
+    """Keep a peer from following the server for a while."""
+    assert peer._following is not None
+    peer._following.cancel()
+    await asyncio.wait([peer._following])
+    yield
+    peer._following = asyncio.create_task(peer._follow())
