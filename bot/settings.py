@@ -5,16 +5,28 @@ All problems come at once, each with the place to look and what was expected.
 
 import difflib
 import ipaddress
+import json
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -23,10 +35,15 @@ from pydantic_settings import (
 )
 
 from bot.domain.errors import Fatal
-from bot.domain.texts import Texts, checked, flat
+from bot.domain.texts import Texts, TextsDiffer, checked, flat
 
 _USER_ID = re.compile(r"@[a-z0-9._=/+\-]+:[A-Za-z0-9.\-\[\]:]+")
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{64}")
+_HEADER = re.compile(r"\s*(\[\[?)\s*([\w.-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w-]+)\s*=")
+_PREFIX = "BOTSCHAFT_"
+
+Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +82,23 @@ class _Section(BaseModel):
 class HomeserverSettings(_Section):
     """The Matrix server."""
 
+    allow_insecure_http: bool = False  # before `url`, whose check reads it
     url: str
     request_timeout_s: float = Field(default=30, gt=0, le=600)
     sync_timeout_s: float = Field(default=30, ge=0, le=300)
 
-    @model_validator(mode="after")
-    def _encrypted_or_local(self) -> "HomeserverSettings":
-        parts = urlsplit(self.url)
+    @field_validator("url")
+    @classmethod
+    def _encrypted_or_local(cls, url: str, info: ValidationInfo) -> str:
+        parts = urlsplit(url)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
-            raise ValueError("url: expected an address like https://matrix.example.de")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("url: expected https; plain http is for a server on this very machine")
-        return self
+            raise ValueError("expected an address like https://matrix.example.de")
+        if parts.scheme == "https" or _is_loopback(parts.hostname) or info.data.get("allow_insecure_http"):
+            return url
+        raise ValueError(
+            "expected https; plain http is for a server on this very machine, or for a network that only "
+            "you can read, after allow_insecure_http = true"
+        )
 
 
 class BotSettings(_Section):
@@ -174,7 +196,7 @@ class Settings(BaseSettings):
     """Everything together."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BOTSCHAFT_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     homeserver: HomeserverSettings
@@ -187,11 +209,16 @@ class Settings(BaseSettings):
     customers: CustomerSettings = CustomerSettings()
     log: LogSettings = LogSettings()
 
+    @field_validator("desks")
+    @classmethod
+    def _distinct(cls, desks: list[DeskSettings]) -> list[DeskSettings]:
+        twice = [name for name, count in Counter(desk.id for desk in desks).items() if count > 1]
+        if twice:
+            raise ValueError(f"each desk needs an id of its own; {', '.join(twice)} stands there more than once")
+        return desks
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        ids = [desk.id for desk in self.desks]
-        if len(set(ids)) != len(ids):
-            raise ValueError("desks: each desk needs an id of its own")
         people = {member for desk in self.desks for member in desk.members} | set(self.admins)
         if self.bot.user_id in people:
             raise ValueError("bot.user_id: the bot itself cannot be a member of a desk or an admin")
@@ -204,9 +231,20 @@ def load_settings(path: Path) -> Settings:
     Raises:
         SettingsProblems: with everything that is wrong.
     """
-    text = _read(path)
+    return settings_from(_read(path), path)
+
+
+def settings_from(text: str, path: Path) -> Settings:
+    """Judge the text of a configuration that stands, or will stand, at `path`.
+
+    Raises:
+        SettingsProblems: with everything that is wrong.
+    """
     tree = _parse(path, text)
-    secrets_in_file = list(_secrets_in(tree, path, text))
+    refused = [*_secrets_in(tree, path, text), *_unknown_variables()]
+    if unreadable := list(_unreadable_variables(Settings, _PREFIX)):
+        # With these the environment cannot be judged, and without it the rest would seem to be missing.
+        raise SettingsProblems([*refused, *unreadable])
 
     class _Loaded(Settings):
         @classmethod
@@ -224,9 +262,9 @@ def load_settings(path: Path) -> Settings:
         loaded = _Loaded()  # type: ignore[call-arg]
     except ValidationError as error:
         problems = [_problem(path, text, detail) for detail in error.errors(include_url=False, include_input=False)]
-        raise SettingsProblems([*secrets_in_file, *problems]) from None
-    if secrets_in_file:
-        raise SettingsProblems(secrets_in_file)
+        raise SettingsProblems([*refused, *problems]) from None
+    if refused:
+        raise SettingsProblems(refused)
     return _with_absolute_paths(loaded, path.parent.resolve())
 
 
@@ -261,26 +299,67 @@ def _secrets_in(tree: dict[str, Any], path: Path, text: str) -> Iterator[Problem
         )
 
 
+def _unknown_variables() -> Iterator[Problem]:
+    """Find misspelt sections. Only names with `__` count: Kubernetes sets BOTSCHAFT_PORT and the like by itself."""
+    for variable in sorted(_variables()):
+        section, nested, _ = variable.removeprefix(_PREFIX).lower().partition("__")
+        if variable.startswith(_PREFIX) and nested and section not in Settings.model_fields:
+            yield Problem(variable, f"unknown section {section}{_suggestion((section,))}")
+
+
+def _unreadable_variables(model: type[BaseModel], prefix: str) -> Iterator[Problem]:
+    """Find lists and sections that came from the environment and are not JSON; pydantic-settings stops at the first."""
+    variables = _variables()
+    for name, field in model.model_fields.items():
+        variable, annotation = prefix + name.upper(), field.annotation
+        section = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        value = variables.get(variable)
+        if value and (section or get_origin(annotation) is list) and not _is_json(value):
+            yield Problem(variable, 'expected JSON, like ["@jan:example.de"] or {"id": "annahme"}')
+        if section:
+            yield from _unreadable_variables(section, f"{variable}__")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment; names of variables are compared without regard to case, as pydantic-settings does."""
+    return {name.upper(): value for name, value in os.environ.items()}
+
+
 def _problem(path: Path, text: str, detail: Any) -> Problem:
-    location = tuple(detail["loc"])
-    name = ".".join(str(part) for part in location)
-    if detail["type"] == "extra_forbidden":
-        return Problem(_place(path, text, location), f"unknown key {name}{_suggestion(location)}")
-    if detail["type"] == "missing":
-        return Problem(_place(path, text, location[:-1]), f"{name} is missing")
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return Problem(_place(path, text, location), f"{name}: {message}" if name else message)
+    location: Place = tuple(detail["loc"])
+    if not location:  # A rule between sections; its sentence opens with the key it is about.
+        key, _, message = message.partition(": ")
+        location = tuple(key.split("."))
+    name = ".".join(str(part) for part in location)
+    match detail["type"]:
+        case "extra_forbidden":
+            return Problem(_place(path, text, location), f"unknown key {name}{_suggestion(location)}")
+        case "missing":
+            return Problem(_place(path, text, location[:-1]), f"{name} is missing")
+        case "model_type" | "dict_type":
+            return Problem(_place(path, text, location), f"{name}: expected a section with keys of its own")
+        case _:
+            return Problem(_place(path, text, location), f"{name}: {message.replace('Input should be', 'expected')}")
 
 
-def _suggestion(location: tuple[Any, ...]) -> str:
+def _suggestion(location: Place) -> str:
     known = _fields_at(location[:-1])
     found = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     if found:
-        return f"; did you mean {found[0]}?"
+        return f"; did you mean `{found[0]}`?"
     return f"; known here: {', '.join(sorted(known))}" if known else ""
 
 
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
+def _fields_at(location: Place) -> list[str]:
     model: Any = Settings
     for part in location:
         if isinstance(part, int):
@@ -292,26 +371,34 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
     return [name for name in model.model_fields if name != "password"]
 
 
-def _place(path: Path, text: str, location: tuple[Any, ...]) -> str:
-    """Return file and line of a key, or the environment variable it came from."""
-    variable = "BOTSCHAFT_" + "__".join(str(part) for part in location).upper()
-    if location and variable in os.environ:
-        return variable
-    line = _line(text, [part for part in location if isinstance(part, str)])
+def _place(path: Path, text: str, location: Place) -> str:
+    """Return the environment variable that a value came from, or file and line of its key, or of what holds the key."""
+    variables, lines = _variables(), _lines(text)
+    around = [location[:length] for length in range(len(location), 0, -1)]
+    for place in around:
+        variable = _PREFIX + "__".join(str(part) for part in place).upper()
+        if variables.get(variable):
+            return variable
+    line = next((lines[place] for place in around if place in lines), None)
     return f"{path}:{line}" if line else str(path)
 
 
-def _line(text: str, names: list[str]) -> int | None:
-    section, found = "", None
+def _lines(text: str) -> dict[Place, int]:
+    """Find the line of every key and table; `[[desks]]` are counted as pydantic counts them."""
+    lines: dict[Place, int] = {}
+    tables: Counter[Place] = Counter()
+    table: Place = ()
     for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line)
-        if header:
-            section = header.group(1)
-            found = number if names and section == names[0] and found is None else found
-        key = re.match(r"\s*([\w-]+)\s*=", line)
-        if key and names and [*section.split("."), key.group(1)] == (names if len(names) > 1 else ["", *names]):
-            return number
-    return found
+        if header := _HEADER.match(line):
+            table = name = tuple(header.group(2).split("."))
+            lines.setdefault(name, number)
+            if header.group(1) == "[[":
+                table = (*name, tables[name])
+                tables[name] += 1
+                lines[table] = number
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, key.group(1)), number)
+    return lines
 
 
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
@@ -343,7 +430,13 @@ def load_texts(folder: Path) -> Texts:
     """Read all languages.
 
     Raises:
-        TextsDiffer: they do not say the same.
+        TextsDiffer: they do not say the same, or cannot be read.
     """
-    files = sorted(folder.glob("*.toml"))
-    return checked({file.stem: flat(tomllib.loads(file.read_text(encoding="utf-8"))) for file in files})
+    return checked({file.stem: flat(_text_table(file)) for file in sorted(folder.glob("*.toml"))})
+
+
+def _text_table(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise TextsDiffer(f"{file.name}: this is not TOML: {error}") from None

@@ -1,0 +1,81 @@
+"""What is documented is what there is, and the layers hold."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from bot.resources import resource_dir
+from bot.settings import DeskSettings, Settings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
+SECRETS = {"bot.password"}
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """Return the dotted name of every value that an admin can set."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        section: Any = DeskSettings if field.annotation == list[DeskSettings] else field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found |= fields(section, f"{prefix}{name}.")
+        else:
+            found.add(prefix + name)
+    return found
+
+
+def keys(tree: dict[str, Any], prefix: str = "") -> set[str]:
+    """Return the dotted name of every value in a TOML file."""
+    found: set[str] = set()
+    for name, value in tree.items():
+        tables = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
+        for table in tables:
+            found |= keys(table, f"{prefix}{name}.") if isinstance(table, dict) else {prefix + name}
+    return found
+
+
+def test_every_setting_stands_in_the_example_and_nothing_else_does() -> None:
+    assert keys(tomllib.loads(EXAMPLE)) == fields(Settings) - SECRETS
+
+
+def test_every_setting_is_explained_right_above_it() -> None:
+    lines = EXAMPLE.splitlines()
+    settings = [number for number, line in enumerate(lines) if "=" in line and not line.startswith("#")]
+
+    assert len(settings) == len(fields(Settings) - SECRETS)
+    assert [lines[number] for number in settings if not lines[number - 1].startswith("#")] == []
+
+
+def test_every_optional_setting_says_its_default() -> None:
+    lines = EXAMPLE.splitlines()
+    for section, field in Settings.model_fields.items():
+        model: Any = DeskSettings if field.annotation == list[DeskSettings] else field.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        for name, value in model.model_fields.items():
+            if value.is_required() or value.default in (None, ""):
+                continue
+            number = next(number for number, line in enumerate(lines) if line.startswith(f"{name} ="))
+            assert "Default " in " ".join(lines[number - 3 : number]), f"{section}.{name} does not say its default"
+
+
+def test_the_layers_hold() -> None:
+    """The command of `make check`, run as it is there."""
+    command = Path(sys.executable).parent / "lint-imports"
+
+    ended = subprocess.run([command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stdout
+    assert "0 broken" in ended.stdout
+
+
+def test_every_script_named_by_the_packaging_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert project["scripts"] == {"botschaft": "bot.cli:main"}
+    assert project["name"] == "botschaft"
+    assert all((ROOT / name).is_file() for name in project["license-files"])
