@@ -15,6 +15,8 @@ class Purpose(StrEnum):
     KEY_STORE = "botschaft/key-store"
     PICKLE = "botschaft/pickle"
     TRANSACTION_IDS = "botschaft/transaction-ids"
+    LEDGER_SIGNING = "botschaft/ledger-signing"
+    INDEX = "botschaft/index"
 
 
 def derive(master: bytes, purpose: Purpose) -> bytes:

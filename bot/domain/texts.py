@@ -23,9 +23,13 @@ class Texts:
         """Return a text with its placeholders filled. Values are inserted as they are, once.
 
         Raises:
-            KeyError: no such text, or a placeholder without value.
+            KeyError: no such text, a placeholder without value, or a value without placeholder.
         """
-        return _PLACEHOLDER.sub(lambda found: values[found.group(1)], self.catalogue[language][key])
+        text = self.catalogue[language][key]
+        wanted = set(_PLACEHOLDER.findall(text))
+        if wanted != values.keys():
+            raise KeyError(f"{key} takes {sorted(wanted)}, not {sorted(values)}")
+        return _PLACEHOLDER.sub(lambda found: values[found.group(1)], text)
 
 
 def checked(catalogue: Catalogue) -> Texts:

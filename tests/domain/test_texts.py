@@ -1,0 +1,101 @@
+"""Texts: the same in every language, and placeholders that are nothing but names."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bot.domain.message import Kind
+from bot.domain.secrets import KEY_BYTES, Purpose, derive
+from bot.domain.texts import Texts, TextsDiffer, checked, flat
+from bot.resources import resource_dir
+
+FOLDER = resource_dir("config") / "texts"
+CODE = Path(__file__).parents[2] / "bot"
+A_TEXT_ID = re.compile(r'"((?:customer|case|inbox|command|help|room|admin)\.[a-z_]+)"')
+NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    return {file.stem: flat(tomllib.loads(file.read_text(encoding="utf-8"))) for file in FOLDER.glob("*.toml")}
+
+
+def test_both_languages_say_the_same() -> None:
+    assert set(catalogue()) == {"de", "en"}
+    checked(catalogue())
+
+
+def test_every_kind_of_message_that_cannot_be_carried_has_a_word() -> None:
+    carried = {Kind.TEXT, Kind.NOTICE, Kind.EMOTE, Kind.EDIT, Kind.REACTION, Kind.DELETION}
+
+    words = {key.removeprefix("kind.") for key in catalogue()["de"] if key.startswith("kind.")}
+
+    assert words == {kind.value for kind in set(Kind) - carried}
+
+
+def test_the_code_says_what_stands_there_and_nothing_stands_there_unsaid() -> None:
+    said = {key for file in CODE.rglob("*.py") for key in A_TEXT_ID.findall(file.read_text(encoding="utf-8"))}
+
+    assert said == {key for key in catalogue()["de"] if not key.startswith("kind.")}
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_nobody_reads_words_of_the_trade(language: str) -> None:
+    texts = catalogue()[language]
+
+    assert not [(key, word) for key, text in texts.items() for word in NEVER if word in text.lower()]
+    assert all(text.strip() == text and text for text in texts.values())
+
+
+def test_every_text_can_be_rendered_with_exactly_its_placeholders() -> None:
+    texts = checked(catalogue())
+
+    for language, entries in texts.catalogue.items():
+        for key, text in entries.items():
+            names = re.findall(r"\{([^}]*)\}", text)
+            rendered = texts.render(key, language, **{name: f"<{name}>" for name in names})
+            assert not re.search(r"[{}]", rendered), (language, key)
+
+
+def test_values_are_inserted_once_and_are_never_templates() -> None:
+    texts = Texts({"de": {"a": "{text} und {name}"}})
+
+    assert texts.render("a", "de", text="{name}", name="{text.__class__}") == "{name} und {text.__class__}"
+
+
+@pytest.mark.parametrize("values", [{}, {"name": "x"}, {"number": "1", "name": "x"}])
+def test_missing_and_extra_values_are_errors(values: dict[str, str]) -> None:
+    texts = Texts({"de": {"a": "Vorgang {number}"}})
+
+    with pytest.raises(KeyError, match="number"):
+        texts.render("a", "de", **values)
+
+
+def test_an_unknown_text_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        Texts({"de": {}}).render("a", "de")
+
+
+def test_every_difference_is_named() -> None:
+    with pytest.raises(TextsDiffer) as caught:
+        checked({"de": {"a": "x", "b": "{one}"}, "en": {"b": "{two}", "c": "x"}})
+
+    assert str(caught.value).splitlines() == [
+        "en: a is missing",
+        "de: b lacks {two}",
+        "en: b lacks {one}",
+        "de: c is missing",
+    ]
+
+
+def test_nested_tables_become_dotted_keys() -> None:
+    assert flat({"a": {"b": {"c": "x"}}, "d": "y"}) == {"a.b.c": "x", "d": "y"}
+
+
+def test_each_purpose_has_a_key_of_its_own_that_never_changes() -> None:
+    keys = {purpose: derive(b"m" * 32, purpose) for purpose in Purpose}
+
+    assert len(set(keys.values())) == len(Purpose)
+    assert {len(key) for key in keys.values()} == {KEY_BYTES}
+    assert keys[Purpose.DATABASE] == derive(b"m" * 32, Purpose.DATABASE) != derive(b"n" * 32, Purpose.DATABASE)
