@@ -1,22 +1,39 @@
 """Logs without personal data: only fields from a list get out, and whatever looks like a Matrix id is masked.
 
-Other libraries' messages are reduced to their logger and level, because nobody knows what stands in them.
+Other libraries' messages are reduced to their logger, level and kind of failure, because nobody knows what stands in
+them. The same holds for exceptions: of their words only those come out that we wrote ourselves.
 """
 
 import logging
 import re
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+from bot.domain.errors import BotschaftError
+
 ALLOWED = frozenset(
     {
         *("event", "level", "timestamp", "case", "lane_kind", "state", "reason", "count", "seconds", "step", "kind"),
-        *("attempt", "code", "status", "version", "stack", "logger", "error"),
+        *("attempt", "code", "status", "version", "path_kind", "stack", "logger", "error"),
     }
 )
-_ID = re.compile(r"[@!$#][^\s:@!$#]+:[^\s]+|[!$][A-Za-z0-9_\-]{30,}|syt_\w+|Bearer \S+")
+_SECRETS = re.compile(
+    r"""
+      [@!$\#][^\s:@!$\#]+:\S+                    # user ids, room ids, aliases, old event ids
+    | [!$][A-Za-z0-9_\-]{30,}                    # event ids, and room ids since room version 12
+    | %(?:40|21|24|23)[^\s%/]+%3A[^\s/]+         # the same inside an address
+    | %(?:21|24)[A-Za-z0-9_\-]{30,}
+    | \b(?:syt|syr|mct|mcr|mat|mar)_\w+          # access and refresh tokens of Synapse and of MAS
+    | Bearer\s\S+
+    | access_token=[^\s&]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_FRAMES = 6
 
 
 def configure(level: str, style: str) -> None:
@@ -28,6 +45,7 @@ def configure(level: str, style: str) -> None:
         processors=[
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            failure_told,
             only_allowed,
             renderer,
         ],
@@ -38,6 +56,29 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers = [_Reduced()]
     root.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+    logging.captureWarnings(True)
+
+
+def failure_told(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Turn `exc_info` into what may be known of it: `error` and `stack`."""
+    given = fields.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if not isinstance(error, BaseException):
+        return fields
+    return {**fields, "error": told(error), "stack": places(error)}
+
+
+def told(error: BaseException) -> str:
+    """Return the class of a failure, and its first line if the words are ours; a stranger's may quote a message."""
+    name = type(error).__name__
+    words = str(error).partition("\n")[0] if isinstance(error, BotschaftError) else ""
+    return f"{name}: {masked(words)}" if words else name
+
+
+def places(error: BaseException) -> str:
+    """Return where a failure happened, innermost first: files and lines, no values."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
 def only_allowed(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -49,13 +90,13 @@ def masked(value: Any) -> Any:
     """Mask ids and tokens in text; numbers stay."""
     if isinstance(value, bool | int | float) or value is None:
         return value
-    return _ID.sub("[masked]", str(value))
+    return _SECRETS.sub("[masked]", str(value))
 
 
 class _Reduced(logging.Handler):
     """Says that a library said something, not what."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        fields = {"logger": record.name, "level": record.levelname.lower()} | ({"error": error} if error else {})
-        structlog.get_logger().warning("library_message", **{k: v for k, v in fields.items() if k != "level"})
+        failure = record.exc_info[1] if record.exc_info else None
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no levels in between
+        structlog.get_logger().log(level, "library_message", logger=record.name, exc_info=failure)
