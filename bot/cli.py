@@ -17,19 +17,26 @@ from bot import app, logs
 from bot.domain.errors import Fatal
 from bot.domain.texts import TextsDiffer
 from bot.resources import resource_dir
-from bot.settings import Settings, SettingsProblems, load_settings, load_texts
+from bot.settings import Settings, SettingsProblems, load_settings, load_texts, settings_from
 
-HEARTBEAT_MAX_AGE_S = 180.0
+HEARTBEAT_MAX_AGE_S = 120.0
+ANSWER_TIME_S = 90.0  # what the session allows the server beyond a long poll
+PLACES = (Path("botschaft.toml"), Path("/config/botschaft.toml"))
 T = TypeVar("T")
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A self-hosted Matrix bot for business messaging.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, which may be anybody's words
+    help="A self-hosted Matrix bot for business messaging.",
+)
 device = typer.Typer(no_args_is_help=True, help="The bot's device and its signatures.")
 cli.add_typer(device, name="device")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="The configuration. Default: BOTSCHAFT_CONFIG or botschaft.toml.")
+    Path | None, typer.Option("--config", help="Default: BOTSCHAFT_CONFIG, ./botschaft.toml or /config/botschaft.toml.")
 ]
 
 
@@ -40,6 +47,9 @@ def main() -> None:
     except Fatal as error:
         _complain(error)
         raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001 - a traceback would print values, which may be personal
+        _complain(Fatal(f"This is a fault of Botschaft itself: {logs.told(error)}, at {logs.places(error)}."))
+        raise SystemExit(70) from None  # EX_SOFTWARE of sysexits.h
 
 
 def _complain(error: Fatal) -> None:
@@ -48,7 +58,10 @@ def _complain(error: Fatal) -> None:
 
 
 def _config_path(given: Path | None) -> Path:
-    return given or Path(os.environ.get("BOTSCHAFT_CONFIG", "botschaft.toml"))
+    named = given or os.environ.get("BOTSCHAFT_CONFIG")
+    if named:
+        return Path(named)
+    return next((place for place in PLACES if place.is_file()), PLACES[0])
 
 
 def _load(given: Path | None) -> Settings:
@@ -99,7 +112,8 @@ def health(config: ConfigOption = None) -> None:
     settings = load_settings(_config_path(config))
     heartbeat = settings.storage.folder / "heartbeat"
     age_s = time.time() - heartbeat.stat().st_mtime if heartbeat.exists() else None
-    if age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
+    allowed_s = max(HEARTBEAT_MAX_AGE_S, settings.homeserver.sync_timeout_s + ANSWER_TIME_S)
+    if age_s is None or age_s > allowed_s:
         seen = "never" if age_s is None else f"{age_s:.0f} seconds ago"
         raise Fatal(f"The bot last heard from the server {seen}.")
     out.print(f"[green]✓[/green] Heard from the server {age_s:.0f} seconds ago.")
@@ -116,7 +130,6 @@ def init(
     language: Annotated[str, typer.Option(help="de or en")] = "de",
 ) -> None:
     """Write a first configuration and the master secret. What exists already is never touched."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
     answers = {
         'url = "https://matrix.example.de"': f"url = {_quoted(homeserver)}",
@@ -129,6 +142,9 @@ def init(
     }
     for example, answer in answers.items():
         text = text.replace(example, answer)
+    settings = settings_from(text, folder / "botschaft.toml")  # nothing is written before it is known to be right
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.storage.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_new(folder / "botschaft.toml", text)
     _write_new(folder / "master.secret", secrets.token_hex(32) + "\n")
     out.print("Next: put the bot's password into bot.password (chmod 600), then run: botschaft check-config")

@@ -1,0 +1,246 @@
+"""The command line: sentences, exit codes, and files that are never overwritten."""
+
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bot import cli
+from bot.domain.errors import Fatal
+from bot.settings import load_settings
+
+INIT = (
+    *("init", "--homeserver", "https://matrix.werk.de", "--user", "@werk:werk.de", "--business", 'Werk "Nord"'),
+    *("--member", "@jan:werk.de", "--member", "@eva:werk.de", "--admin", "@chefin:werk.de"),
+)
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Botschaft = Callable[..., Outcome]
+
+
+@pytest.fixture
+def botschaft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Botschaft:
+    """Run a command as a shell in an empty folder would."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BOTSCHAFT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(cli, "PLACES", (Path("botschaft.toml"), tmp_path / "config" / "botschaft.toml"))
+
+    def run(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["botschaft", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def test_init_writes_what_was_said(botschaft: Botschaft, tmp_path: Path) -> None:
+    ended = botschaft(*INIT, "--folder", "site", "--language", "en")
+
+    assert ended.code == 0
+    settings = load_settings(tmp_path / "site" / "botschaft.toml")
+    assert settings.homeserver.url == "https://matrix.werk.de"
+    assert settings.bot.user_id == "@werk:werk.de"
+    assert settings.bot.display_name == settings.business.name == 'Werk "Nord"'
+    assert settings.business.language == "en"
+    assert settings.desks[0].members == ["@jan:werk.de", "@eva:werk.de"]
+    assert settings.admins == ["@chefin:werk.de"]
+    assert len(settings.storage.master_secret()) == 32
+
+
+def test_init_keeps_its_files_to_itself(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("botschaft.toml", "master.secret", "data")}
+
+    assert modes == {"botschaft.toml": 0o600, "master.secret": 0o600, "data": 0o700}
+
+
+def test_init_again_leaves_everything_as_it_is(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    before = {name: (tmp_path / name).read_bytes() for name in ("botschaft.toml", "master.secret")}
+
+    ended = botschaft(*INIT, "--language", "en")
+
+    assert ended.code == 0
+    assert ended.out.count("exists already and was left as it is.") == 2
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
+def test_init_writes_no_second_secret_beside_an_old_one(botschaft: Botschaft, tmp_path: Path) -> None:
+    (tmp_path / "master.secret").write_text("old")
+
+    botschaft(*INIT)
+
+    assert (tmp_path / "master.secret").read_text() == "old"
+    assert (tmp_path / "botschaft.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--user", "werkstatt", "bot.user_id: expected a Matrix user id"),
+        ("--admin", "chefin", "admins.1: expected a Matrix user id"),
+        ("--homeserver", "http://matrix.werk.de", "homeserver.url: expected https"),
+        ("--language", "fr", "business.language: expected 'de' or 'en'"),
+    ],
+)
+def test_init_writes_nothing_that_check_config_would_refuse(
+    botschaft: Botschaft, tmp_path: Path, option: str, value: str, expected: str
+) -> None:
+    ended = botschaft(*INIT, option, value)
+
+    assert ended.code == 1
+    assert expected in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_is_content_with_what_init_wrote(botschaft: Botschaft) -> None:
+    botschaft(*INIT)
+
+    ended = botschaft("check-config")
+
+    assert ended == Outcome(0, "✓ Everything is fine.\n", "")
+
+
+def test_check_config_prints_all_problems_with_their_places(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    config = tmp_path / "botschaft.toml"
+    text = config.read_text().replace("reopen_days", "reopen_dais").replace('"@jan:', '"jan:')
+    config.write_text(text)
+
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert ended.out == ""
+    first, second = ended.err.splitlines()
+    assert "botschaft.toml:" in first
+    assert "desks.0.members.0: expected a Matrix user id" in first
+    assert "unknown key cases.reopen_dais; did you mean `reopen_days`?" in second
+
+
+def test_check_config_looks_at_the_master_secret(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    (tmp_path / "master.secret").chmod(0o644)
+
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert "chmod 600" in ended.err
+
+
+def test_check_config_looks_at_the_texts(botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    botschaft(*INIT)
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "de.toml").write_text('a = "x"\n')
+    (texts / "en.toml").write_text('b = "x"\n')
+    monkeypatch.setattr(cli, "resource_dir", lambda _name: tmp_path)
+
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert "en: a is missing" in ended.err
+    assert "de: b is missing" in ended.err
+
+
+def test_a_missing_configuration_names_the_next_command(botschaft: Botschaft) -> None:
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert "botschaft.toml: there is no such file; `botschaft init` writes a first one" in ended.err
+
+
+def test_the_configuration_is_found_where_it_was_said(
+    botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    botschaft(*INIT, "--folder", "config")
+    assert botschaft("check-config").code == 0, "the container's folder is looked at last"
+
+    (tmp_path / "botschaft.toml").write_text("x = 1")
+    assert botschaft("check-config").code == 1, "the folder one stands in comes first"
+
+    monkeypatch.setenv("BOTSCHAFT_CONFIG", "config/botschaft.toml")
+    assert botschaft("check-config").code == 0, "the environment wins over both"
+
+    assert botschaft("check-config", "--config", "botschaft.toml").code == 1, "the option wins over everything"
+
+
+def test_health_follows_the_heartbeat(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    heartbeat = tmp_path / "data" / "heartbeat"
+
+    never = botschaft("health")
+    heartbeat.touch()
+    alive = botschaft("health")
+    os.utime(heartbeat, (time.time() - 130, time.time() - 130))
+    silent = botschaft("health")
+
+    assert (never.code, alive.code, silent.code) == (1, 0, 1)
+    assert "The bot last heard from the server never." in never.err
+    assert "seconds ago" in silent.err
+
+
+def test_health_waits_for_a_long_poll_to_end(
+    botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    botschaft(*INIT)
+    monkeypatch.setenv("BOTSCHAFT_HOMESERVER__SYNC_TIMEOUT_S", "300")
+    heartbeat = tmp_path / "data" / "heartbeat"
+    heartbeat.touch()
+
+    os.utime(heartbeat, (time.time() - 350, time.time() - 350))
+    polling = botschaft("health")
+    os.utime(heartbeat, (time.time() - 450, time.time() - 450))
+    silent = botschaft("health")
+
+    assert (polling.code, silent.code) == (0, 1)
+
+
+def test_a_failure_of_ours_is_a_sentence(botschaft: Botschaft, monkeypatch: pytest.MonkeyPatch) -> None:
+    botschaft(*INIT)
+
+    def stop(*_: object) -> None:
+        raise Fatal("The server [does] not answer.\nLook at it.")
+
+    monkeypatch.setattr(cli, "load_settings", stop)
+
+    assert botschaft("health") == Outcome(1, "", "✗ The server [does] not answer.\n✗ Look at it.\n")
+
+
+def test_an_unexpected_failure_shows_no_values(botschaft: Botschaft, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise ValueError("Meine Bremse quietscht @anna:elsewhere.example")
+
+    monkeypatch.setattr(cli, "load_settings", stop)
+
+    ended = botschaft("health")
+
+    assert ended.code == 70
+    assert "ValueError, at test_cli.py:" in ended.err
+    assert "Bremse" not in ended.err + ended.out
+    assert "anna" not in ended.err + ended.out
+
+
+def test_the_master_secret_is_new_every_time(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT, "--folder", "one")
+    botschaft(*INIT, "--folder", "two")
+
+    first, second = ((tmp_path / name / "master.secret").read_text() for name in ("one", "two"))
+    assert first != second
+    assert tomllib.loads((tmp_path / "one" / "botschaft.toml").read_text())
