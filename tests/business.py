@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from bot.demo.synapse import LocalSynapse
 from bot.settings import Settings, load_settings
@@ -15,12 +16,11 @@ from tests.waiting import until
 NOBODY = "@nobody-here:localhost"
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """Somebody who can log in."""
 
     mxid: str
-    user: str
+    localpart: str
     password: str
 
 

@@ -5,22 +5,14 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
-
-
-class Account(NamedTuple):
-    """Somebody who can log in."""
-
-    mxid: str
-    localpart: str
-    password: str
-
+from tests.business import Account, Business, a_business
 
 MakeUser = Callable[..., Awaitable[Account]]
 MakePeer = Callable[..., Awaitable[Peer]]
@@ -102,3 +94,19 @@ def _require_synapse() -> None:
         importlib.metadata.version("matrix-synapse")
     except importlib.metadata.PackageNotFoundError:
         require(False, "matrix-synapse")
+
+
+@pytest_asyncio.fixture
+async def business(synapse: LocalSynapse, tmp_path: Path) -> AsyncIterator[Business]:
+    """A bot that serves, with two mechanics and an admin; it must end cleanly."""
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    made = await a_business(synapse, folder)
+    made.people = {name: await made.account(name) for name in ("jan", "eva", "chef")}
+    made.members = [made.people["jan"].mxid, made.people["eva"].mxid]
+    made.admins = [made.people["chef"].mxid]
+    await made.start()
+    yield made
+    if made.process:
+        assert await made.stop() == 0, made.log()
+    assert "Traceback" not in made.log(), made.log()

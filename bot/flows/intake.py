@@ -5,7 +5,7 @@ Nothing is sent, decrypted or decided here but the lane, and that from room and 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.domain.arrival import ItemKind, customer_lane, room_lane
@@ -16,6 +16,10 @@ from bot.store import arrivals, facts, rooms
 from bot.store.database import Tx
 
 Event = dict[str, Any]
+
+SETTLING = timedelta(seconds=3)
+"""A client that has just joined must learn whose device we are before it is handed old keys: a strict one that gets
+them earlier shows what came before as insecure until it is started anew (matrix-sdk-crypto 0.19.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class _Taking:
     def _inviter(self, update: RoomUpdate) -> UserId | None:
         for event in update.state:
             is_ours = event.get("type") == "m.room.member" and event.get("state_key") == self._me
-            if is_ours and event.get("content", {}).get("membership") == "invite":
+            if is_ours and _membership(event) == "invite":
                 return UserId(str(event.get("sender")))
         return None
 
@@ -107,12 +111,14 @@ class _Taking:
         if before is None and not room.ours:
             return
         for event in update.state:
-            user, membership = UserId(str(event.get("state_key"))), str(event.get("content", {}).get("membership"))
+            user, membership = UserId(str(event.get("state_key"))), _membership(event)
             if event.get("type") != "m.room.member" or user == self._me:
                 continue
             if (before or {}).get(user) != membership and (membership not in PRESENT or membership == "join"):
                 body = {"user": user, "membership": membership}
-                await self._add(tx, lane, room, ItemKind.MEMBER, body, str(event.get("event_id")), sender=user)
+                due = self._now + SETTLING if membership == "join" and room.ours else None
+                name = str(event.get("event_id"))
+                await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due)
 
     async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
         added = await arrivals.add(
@@ -130,7 +136,16 @@ class _Taking:
             self.lanes.add(lane)
 
     async def _add(
-        self, tx: Tx, lane: Lane, room: Room, kind: ItemKind, body: Event, name: str, sender: UserId | None = None
+        self,
+        tx: Tx,
+        lane: Lane,
+        room: Room,
+        kind: ItemKind,
+        body: Event,
+        name: str,
+        *,
+        sender: UserId | None = None,
+        due_at: datetime | None = None,
     ) -> None:
         """Put in something that has no event id of its own: its id is made of the room and the token."""
         added = await arrivals.add(
@@ -143,9 +158,15 @@ class _Taking:
             sent_at=self._now,
             arrived_at=self._now,
             body=body,
+            due_at=due_at,
         )
         if added:
             self.lanes.add(lane)
+
+
+def _membership(event: Event) -> str:
+    content = event.get("content")
+    return str(content.get("membership")) if isinstance(content, dict) else ""
 
 
 def is_for_us(event: Event, around: Surroundings) -> bool:

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bot.demo.peer import Peer
@@ -34,10 +35,10 @@ class Crowd:
         jan = await business.account("jan")
         business.members = [jan.mxid]
         business.extra = "[cases]\nrename_interval_s = 5\n"
-        crowd = cls(business, folder, await cls._log_in(business, folder / "jan", jan.user, jan.password))
+        crowd = cls(business, folder, await cls._log_in(business, folder / "jan", jan.localpart, jan.password))
         for number in range(size):
             account = await business.account(f"kunde{number}")
-            peer = await cls._log_in(business, folder / f"kunde{number}", account.user, account.password)
+            peer = await cls._log_in(business, folder / f"kunde{number}", account.localpart, account.password)
             crowd.customers.append(peer)
         return crowd
 
@@ -52,9 +53,13 @@ class Crowd:
         await until(lambda: may_go(0), timeout_s=300)
         chat = await peer.start_chat(self.business.bot.mxid)
         for n in range(count):
-            await until(lambda n=n: may_go(n), timeout_s=300)
+            await until(partial(may_go, n), timeout_s=300)
             await peer.text(chat, f"c{number} n{n}")
             self.sent[number] = n + 1
+
+    def has_sent(self, count: int) -> bool:
+        """Tell whether so many messages have left."""
+        return sum(self.sent.values()) >= count
 
     def received(self) -> dict[int, list[tuple[str, int]]]:
         """What the reader decrypted, by customer, in the server's order: room and number of each message."""

@@ -159,6 +159,9 @@ class World:
         event = _state("m.room.member", user, {"membership": "join"}, sender=user)
         event["event_id"] = f"$join{next(self.server.numbers)}"
         await self.take_in(RoomUpdate(room, "join", (event,), (event,)))
+        self.later(seconds=4)
+        async with self.database.transaction() as tx:
+            await arrivals.wake_due(tx, self.now())
         await self.run()
 
     async def case(self, customer: UserId) -> Case:

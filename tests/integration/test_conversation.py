@@ -3,48 +3,10 @@
 Every assertion is on what the receiving client decrypted.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-
-import pytest_asyncio
-
 from bot.demo.peer import Peer, Seen
-from bot.demo.synapse import LocalSynapse
-from tests.business import Account, Business, a_business
+from tests.business import Business
+from tests.conftest import MakePeer
 from tests.waiting import until
-
-LogIn = Callable[[Account], Awaitable[Peer]]
-
-
-@pytest_asyncio.fixture
-async def log_in(synapse: LocalSynapse, tmp_path: Path) -> AsyncIterator[LogIn]:
-    """Log somebody in with a client of their own."""
-    peers: list[Peer] = []
-
-    async def make(account: Account) -> Peer:
-        store = tmp_path / f"client{len(peers)}"
-        store.mkdir()
-        peers.append(await Peer.login(synapse.url, account.user, account.password, store=store))
-        return peers[-1]
-
-    yield make
-    for peer in peers:
-        await peer.close()
-
-
-@pytest_asyncio.fixture
-async def business(synapse: LocalSynapse, tmp_path: Path) -> AsyncIterator[Business]:
-    """A bot that serves, with two mechanics and an admin."""
-    folder = tmp_path / "bot"
-    folder.mkdir()
-    made = await a_business(synapse, folder)
-    made.people = {name: await made.account(name) for name in ("jan", "eva", "chef")}
-    made.members = [made.people["jan"].mxid, made.people["eva"].mxid]
-    made.admins = [made.people["chef"].mxid]
-    await made.start()
-    yield made
-    assert await made.stop() == 0, made.log()
-    assert "Traceback" not in made.log()
 
 
 async def arrived(peer: Peer, business: Business, text: str) -> Seen:
@@ -57,8 +19,8 @@ async def name_of(peer: Peer, room: str) -> str:
     return str(state["name"]) if state else ""
 
 
-async def test_a_message_goes_to_staff_and_the_answer_comes_back(business: Business, log_in: LogIn) -> None:
-    anna, jan = await log_in(await business.account("anna")), await log_in(business.people["jan"])
+async def test_a_message_goes_to_staff_and_the_answer_comes_back(business: Business, new_peer: MakePeer) -> None:
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     chat = await anna.start_chat(business.bot.mxid)
     question = await anna.text(chat, "Meine Bremse quietscht", html="Meine <b>Bremse</b> quietscht<script>x</script>")
 
@@ -79,9 +41,9 @@ async def test_a_message_goes_to_staff_and_the_answer_comes_back(business: Busin
     assert card.msgtype == "m.notice"
 
 
-async def test_two_customers_do_not_see_each_other(business: Business, log_in: LogIn) -> None:
-    anna, bert = await log_in(await business.account("anna")), await log_in(await business.account("bert"))
-    jan = await log_in(business.people["jan"])
+async def test_two_customers_do_not_see_each_other(business: Business, new_peer: MakePeer) -> None:
+    anna, bert = await new_peer(await business.account("anna")), await new_peer(await business.account("bert"))
+    jan = await new_peer(business.people["jan"])
     for peer, text in ((anna, "von Anna"), (bert, "von Bert")):
         await peer.text(await peer.start_chat(business.bot.mxid), text)
     case = (await arrived(jan, business, "von Anna")).room_id
@@ -93,21 +55,21 @@ async def test_two_customers_do_not_see_each_other(business: Business, log_in: L
     assert set(await bert.rooms()) & set(await anna.rooms()) == set()
 
 
-async def test_who_joins_later_reads_card_and_first_message(business: Business, log_in: LogIn) -> None:
+async def test_who_joins_later_reads_card_and_first_message(business: Business, new_peer: MakePeer) -> None:
     """Eva was invited when the case opened and had no device then; she logs in much later."""
-    anna = await log_in(await business.account("anna"))
-    jan = await log_in(business.people["jan"])
+    anna = await new_peer(await business.account("anna"))
+    jan = await new_peer(business.people["jan"])
     await anna.text(await anna.start_chat(business.bot.mxid), "die erste Nachricht")
     await arrived(jan, business, "die erste Nachricht")
 
-    eva = await log_in(business.people["eva"])
+    eva = await new_peer(business.people["eva"])
 
     await arrived(eva, business, "Vorgang 1001\n")
     await arrived(eva, business, "die erste Nachricht")
 
 
-async def test_notes_and_commands_never_reach_the_customer(business: Business, log_in: LogIn) -> None:
-    anna, jan = await log_in(await business.account("anna")), await log_in(business.people["jan"])
+async def test_notes_and_commands_never_reach_the_customer(business: Business, new_peer: MakePeer) -> None:
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     await anna.text(await anna.start_chat(business.bot.mxid), "Hallo")
     case = (await arrived(jan, business, "Hallo")).room_id
     for text in (". geheime Notiz", "!notiz geheim", "!geheim", "!hilfe"):
@@ -119,11 +81,11 @@ async def test_notes_and_commands_never_reach_the_customer(business: Business, l
     assert "!notiz" in (await arrived(jan, business, "!zu / !close")).body
 
 
-async def test_closing_and_reopening_show_in_the_name(business: Business, log_in: LogIn) -> None:
+async def test_closing_and_reopening_show_in_the_name(business: Business, new_peer: MakePeer) -> None:
     business.extra = "[cases]\nrename_interval_s = 0\n"
     await business.stop()
     await business.start()
-    anna, jan = await log_in(await business.account("anna")), await log_in(business.people["jan"])
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     chat = await anna.start_chat(business.bot.mxid)
     await anna.text(chat, "Hallo")
     case = (await arrived(jan, business, "Hallo")).room_id
@@ -140,8 +102,8 @@ async def test_closing_and_reopening_show_in_the_name(business: Business, log_in
     await until(lambda: shows("🔴"))
 
 
-async def test_a_second_start_creates_nothing_new(business: Business, log_in: LogIn) -> None:
-    anna, jan = await log_in(await business.account("anna")), await log_in(business.people["jan"])
+async def test_a_second_start_creates_nothing_new(business: Business, new_peer: MakePeer) -> None:
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     chat = await anna.start_chat(business.bot.mxid)
     await anna.text(chat, "vorher")
     case = (await arrived(jan, business, "vorher")).room_id
@@ -159,11 +121,11 @@ async def test_a_second_start_creates_nothing_new(business: Business, log_in: Lo
     assert again["master_keys"] == devices["master_keys"]
 
 
-async def test_an_unencrypted_chat_gets_an_encrypted_one_offered(business: Business, log_in: LogIn) -> None:
-    anna, jan = await log_in(await business.account("anna")), await log_in(business.people["jan"])
+async def test_an_unencrypted_chat_gets_an_encrypted_one_offered(business: Business, new_peer: MakePeer) -> None:
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     plain = await anna.start_chat(business.bot.mxid, encrypted=False)
     await anna.wait_for(lambda s: s.room_id == plain and "nicht verschlüsselt" in s.body, 30)
-    offered = await until(lambda: _other_room(anna, plain), timeout_s=30)
+    offered = str(await until(lambda: _other_room(anna, plain), timeout_s=30))
     await anna.text(offered, "jetzt verschlüsselt")
 
     assert (await arrived(jan, business, "jetzt verschlüsselt")).encrypted

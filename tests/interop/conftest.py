@@ -6,7 +6,8 @@ from typing import Any
 import pytest_asyncio
 
 from bot.demo.synapse import LocalSynapse
-from tests.conftest import Account, MakeUser, require
+from tests.business import Account
+from tests.conftest import MakeUser, require
 from tests.interop.element import ElementPeer
 
 MakeElement = Callable[..., Awaitable[ElementPeer]]

@@ -17,7 +17,7 @@ import structlog
 import vodozemac
 from nio.crypto import InboundGroupSession, InboundSession, OlmDevice
 from nio.crypto.olm_machine import Olm
-from unpaddedbase64 import decode_base64
+from unpaddedbase64 import decode_base64, encode_base64
 
 from bot.matrix.e2ee.store import CipherStore, InboundSessions
 
@@ -42,6 +42,7 @@ class Machine(Olm):  # type: ignore[misc]
     def __init__(self, user_id: str, device_id: str, store: CipherStore) -> None:
         super().__init__(user_id, device_id, store)
         self.asked_sessions: set[str] = set()
+        self.signed_device_keys: Json | None = None
         store.on_rollback = self.reload
 
     def reload(self) -> None:
@@ -147,6 +148,29 @@ class Machine(Olm):  # type: ignore[misc]
     ) -> None:
         """What nio calls when it makes an outbound session: keep our own copy of it."""
         self.keep(InboundGroupSession(session_key, sender_fp_key, sender_key, room_id))
+
+    def seal_olm(self, device: OlmDevice, event_type: str, content: Json) -> Json:
+        """Encrypt for one device, with our signed device keys inside (`sender_device_keys`, Matrix 1.15).
+
+        nio leaves them out; a client that does not know us yet would then never trust the keys we hand it
+        (seen with matrix-sdk-crypto 0.19.1 in its strict mode). The caller holds the commit.
+        """
+        session = self.session_store.get(device.curve25519)
+        payload: Json = {
+            "type": event_type,
+            "content": content,
+            "sender": self.user_id,
+            "sender_device": self.device_id,
+            "keys": {"ed25519": self.ed25519},
+            "recipient": device.user_id,
+            "recipient_keys": {"ed25519": device.ed25519},
+        }
+        if self.signed_device_keys:
+            payload["sender_device_keys"] = self.signed_device_keys
+        kind, ciphertext = session.encrypt(json.dumps(payload)).to_parts()
+        self.save_session(device.curve25519, session)
+        sealed = {"type": kind, "body": encode_base64(ciphertext)}
+        return {"algorithm": OLM, "sender_key": self.curve25519, "ciphertext": {device.curve25519: sealed}}
 
     def _use_forwarded(self, sender: str, sender_key: str, content: Json) -> str | None:
         """Take a forwarded key only if we asked and the session's own creator forwards it (CVE-2022-39252)."""

@@ -177,9 +177,7 @@ class Sharing:
         messages: defaultdict[str, Json] = defaultdict(dict)
         with self._machine.store.one_commit():
             for device in devices:
-                session = self._machine.session_store.get(device.curve25519)
-                sealed = self._machine._olm_encrypt(session, device, event_type, content)
-                messages[device.user_id][device.id] = sealed
+                messages[device.user_id][device.id] = self._machine.seal_olm(device, event_type, content)
         await self.send_to_device("m.room.encrypted", messages)
 
     async def send_to_device(self, event_type: str, messages: Json) -> None:

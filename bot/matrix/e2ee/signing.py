@@ -94,9 +94,11 @@ class Signing:
         identity = identity or create(self._machine)
         if self.faults(shown, identity):
             await self._publish(shown, identity)
-            faults = self.faults(await self.shown(), identity)
+            shown = await self.shown()
+            faults = self.faults(shown, identity)
             if faults:
                 raise Fatal(f"The server does not show our signatures as we sent them ({', '.join(faults)}).")
+        self._machine.signed_device_keys = {key: value for key, value in shown.device.items() if key != "unsigned"}
 
     async def shown(self) -> "Shown":
         """Ask the server what it shows of us."""
