@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -64,11 +64,11 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None) ->
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Parts]:
-    """Open everything that belongs to one data folder, which nobody else may have open."""
+async def opened(settings: Settings, *, alone: bool = True) -> AsyncIterator[Parts]:
+    """Open everything that belongs to one data folder; `alone`: nobody else may serve from it meanwhile."""
     folder = settings.storage.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(folder):
+    with _alone(folder) if alone else nullcontext():
         master = settings.storage.master_secret()
         database = await Database.open(
             folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
@@ -212,6 +212,12 @@ async def _show_name(parts: Parts) -> None:
 
 
 async def device_status(settings: Settings) -> DeviceStatus:
-    """Look at the device and its signatures without changing anything."""
-    async with opened(settings) as parts:
+    """Look at the device and its signatures without changing anything; the bot may be running.
+
+    Raises:
+        Fatal: there is nothing to look at yet.
+    """
+    if not (settings.storage.folder / "keys.db").exists():
+        raise Fatal("The bot has not been started with this folder yet, so it has no device. Run `botschaft run`.")
+    async with opened(settings, alone=False) as parts:
         return await parts.keys.status()

@@ -109,9 +109,14 @@ async def opened(business: Business) -> Database:
     return await Database.open(path, key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations"))
 
 
-async def at_rest(business: Business) -> None:
-    """Demand that no item is open and as many links as messages stand in the tables of a stopped bot."""
+async def comes_to_rest(business: Business) -> None:
+    """Wait, while the bot runs, until no item is open; then stop it."""
+    await until(partial(_nothing_open, business), timeout_s=60, what="no open item")
+    assert await business.stop() == 0, business.log()
+
+
+async def _nothing_open(business: Business) -> bool:
     database = await opened(business)
     rows = await database.all("SELECT kind, state, reason FROM arrivals WHERE state != 'done'")
     await database.close()
-    assert [tuple(row) for row in rows] == []
+    return not rows

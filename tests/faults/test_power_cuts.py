@@ -11,7 +11,7 @@ import pytest_asyncio
 from bot.demo.synapse import LocalSynapse
 from tests.business import Business, a_business
 from tests.conftest import MakeSynapse
-from tests.faults.crowd import Crowd, at_rest, under_way
+from tests.faults.crowd import Crowd, comes_to_rest, under_way
 from tests.waiting import until
 
 KILLS = 20
@@ -59,8 +59,7 @@ async def test_twenty_kills_in_a_burst(business: Business, tmp_path: Path) -> No
         await asyncio.gather(*senders)
         assert sum(crowd.sent.values()) == MESSAGES
         await crowd.everything_arrives()
-        assert await business.stop() == 0
-        await at_rest(business)
+        await comes_to_rest(business)
     finally:
         await crowd.close()
 
@@ -80,8 +79,7 @@ async def test_what_was_written_while_the_bot_was_down_arrives_in_order(business
         await business.start()
 
         await crowd.everything_arrives()
-        assert await business.stop() == 0
-        await at_rest(business)
+        await comes_to_rest(business)
     finally:
         await crowd.close()
 
@@ -102,8 +100,7 @@ async def test_the_server_restarts_in_a_burst(own_synapse: MakeSynapse, tmp_path
                 await server.start()
         await asyncio.gather(*senders)
         await crowd.everything_arrives()
-        assert await business.stop() == 0
-        await at_rest(business)
+        await comes_to_rest(business)
         assert "Traceback" not in business.log()
     finally:
         if business.process:

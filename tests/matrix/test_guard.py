@@ -452,7 +452,7 @@ async def test_the_wrong_key_opens_nothing_and_nothing_readable_is_on_disk(meet:
             pickle_key=b"p" * 32,
             user_id=UserId(BOT),
             device_id="DEV",
-            transport=bot.client,  # type: ignore[arg-type]
+            transport=bot.client,
         )
 
 
