@@ -3,6 +3,7 @@
 HTML is reduced to a small allow-list, mentions lose their power, control and bidi characters lose theirs.
 """
 
+import json
 import re
 import unicodedata
 from datetime import UTC, datetime
@@ -17,7 +18,12 @@ STEP = "de.botschaft.step"
 """The clear mark beside the ciphertext of everything we send."""
 
 MAX_BODY_BYTES = 32_000
-"""An event may have 64 KiB; with HTML beside the text and the ciphertext a third larger, this is what fits."""
+MAX_BOTH_BYTES = 40_000
+"""An event may have 64 KiB, and ciphertext is a third larger than what is in it. Text that is longer is refused with
+a sentence; HTML that does not fit beside its text is left out. Counted as JSON in UTF-8, as it is encrypted."""
+
+EDIT_FALLBACK_CHARACTERS = 300
+"""An edit carries its text twice; what clients without edits are shown may be shorter."""
 
 Json = dict[str, Any]
 
@@ -46,15 +52,14 @@ _ATTRIBUTES: Final = {"a": {"href"}, "ol": {"start"}}
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ROOM_MENTION: Final = re.compile(r"@room\b", re.IGNORECASE)
 _USER_LINK: Final = re.compile(r"(?:https://matrix\.to/#/|matrix:)", re.IGNORECASE)
-_REPLY_BLOCK: Final = re.compile(r"<mx-reply>.*?</mx-reply>", re.IGNORECASE | re.DOTALL)
 
 
 def message_of(room: RoomId, event: Json, kind_of_event: str, content: Json, *, encrypted: bool) -> Message:
     """Build the message that an event carries. `kind_of_event` and `content` are the decrypted ones if it was so."""
     kind, body_content, target = _kind(event, kind_of_event, content)
     body = _text(body_content, kind)
-    oversized = len(body.encode()) > MAX_BODY_BYTES
-    html = None if oversized else _html(body_content)
+    oversized = _size(body) > MAX_BODY_BYTES
+    html = None if oversized else _html(body_content, room_left=MAX_BOTH_BYTES - _size(body))
     return Message(
         event_id=EventId(event["event_id"]),
         room_id=room,
@@ -105,19 +110,28 @@ def _without_reply_fallback(text: str) -> str:
     return "\n".join(lines[rest:]).lstrip("\n")
 
 
-def _html(content: Json) -> str | None:
+def _size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())
+
+
+def _html(content: Json, *, room_left: int) -> str | None:
     html = content.get("formatted_body")
     if content.get("format") != "org.matrix.custom.html" or not isinstance(html, str):
         return None
-    if len(html.encode()) > MAX_BODY_BYTES:
-        return None
-    return clean_html(_REPLY_BLOCK.sub("", html))
+    clean = clean_html(_without_reply_block(html)) if len(html) <= MAX_BODY_BYTES else ""
+    return clean if clean and _size(clean) <= room_left else None
+
+
+def _without_reply_block(html: str) -> str:
+    """Drop the quotation that older clients put before a reply."""
+    begin, end = html.find("<mx-reply>"), html.find("</mx-reply>")
+    return html[:begin] + html[end + len("</mx-reply>") :] if 0 <= begin < end else html
 
 
 def clean_html(html: str) -> str:
     """Reduce HTML to harmless formatting; links to people and rooms lose their target, `@room` its power."""
     clean = nh3.clean(
-        html,
+        html.encode(errors="ignore").decode(),  # halves of surrogate pairs are no text
         tags=set(_TAGS),
         attributes=dict(_ATTRIBUTES),
         url_schemes={"http", "https", "mailto", "tel"},
@@ -141,7 +155,8 @@ def harmless_name(name: object, fallback: str) -> str:
     """Return a display name of at most 60 characters on one line, or the fallback."""
     if not isinstance(name, str):
         return fallback
-    kept = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+    spaced = "".join(" " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in name)
+    kept = "".join(c for c in spaced if unicodedata.category(c) not in {"Cf", "Cs", "Co", "Cn"})
     kept = " ".join(kept.split())[:60].strip()
     return _ROOM_MENTION.sub("@\u200broom", kept) or fallback
 
@@ -151,10 +166,7 @@ def content_of(message: Outgoing) -> Json:
     content = _plain_content(message)
     if message.replaces is None:
         return content
-    edit = _plain_content(message)
-    edit["body"] = f"* {message.body}"
-    if message.html is not None:
-        edit["formatted_body"] = f"* {message.html}"
+    edit = {"msgtype": content["msgtype"], "body": f"* {message.body[:EDIT_FALLBACK_CHARACTERS]}", "m.mentions": {}}
     edit["m.new_content"] = content
     edit["m.relates_to"] = {"rel_type": "m.replace", "event_id": message.replaces}
     return edit

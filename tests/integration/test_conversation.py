@@ -133,3 +133,14 @@ async def test_an_unencrypted_chat_gets_an_encrypted_one_offered(business: Busin
 
 async def _other_room(peer: Peer, known: str) -> str | None:
     return next((room for room in await peer.rooms() if room != known), None)
+
+
+async def test_the_longest_text_is_carried_in_both_directions(business: Business, new_peer: MakePeer) -> None:
+    """Full of umlauts and line breaks, as large as we promise: it must fit into one event on the other side."""
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
+    longest = "Zeile\n" * 4_500
+    chat = await anna.start_chat(business.bot.mxid)
+    await anna.text(chat, longest, html="<b>x</b>" * 100)
+    seen = await jan.wait_for(lambda s: s.body == longest, 40)
+    await jan.text(seen.room_id, longest)
+    assert (await anna.wait_for(lambda s: s.body == longest and s.sender == business.bot.mxid, 40)).encrypted

@@ -7,6 +7,7 @@ good (olm_machine.py; test_a_device_that_had_no_key_gets_it_later); a cancelled 
 """
 
 import asyncio
+import json
 import time
 import uuid
 from collections import defaultdict
@@ -73,9 +74,16 @@ class Sharing:
         async with self._locks[room_id]:
             outbound = await self._ready(room_id, set(members), full_history=full_history)
             outbound.session.mark_as_shared()
-            self._machine.outbound_group_sessions[room_id] = outbound.session
-            sealed: Json = self._machine.group_encrypt(room_id, {"type": event_type, "content": content})
-            return sealed
+            plaintext = {"type": event_type, "content": content, "room_id": room_id}
+            # UTF-8 as it is: nio escapes it, and a long German text would then no longer fit into an event.
+            ciphertext = outbound.session.encrypt(json.dumps(plaintext, ensure_ascii=False, separators=(",", ":")))
+            return {
+                "algorithm": MEGOLM,
+                "sender_key": self._machine.curve25519,
+                "ciphertext": ciphertext,
+                "session_id": outbound.session.id,
+                "device_id": self._machine.device_id,
+            }
 
     async def _ready(self, room_id: str, members: set[str], *, full_history: bool) -> Outbound:
         outbound = self._usable(room_id, members)
