@@ -46,19 +46,23 @@ async def _withdraw(around: Surroundings, item: Item, case: Case, message: Messa
 
 
 async def _send_on(around: Surroundings, item: Item, case: Case, message: Message) -> None:
-    customer_room = await _reachable_room(around, case)
-    if message.kind not in CARRIED:
-        raise Mistake("case.unsupported_from_staff", kind=around.say(f"kind.{message.kind.value}"))
-    if message.oversized:
-        raise Mistake("case.too_large_from_staff")
-    reopens = case.state is CaseState.CLOSED
-    item = await around.planned(item, {"room": customer_room, "reopens": reopens})
+    if item.plan is None:
+        room = await _reachable_room(around, case)
+        _check_carried(around, message)
+        item = await around.planned(item, {"room": room, "reopens": case.state is CaseState.CLOSED})
     assert item.plan is not None
     copy = await _copy(around, item, RoomId(item.plan["room"]), message)
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_staff"), notice=True)
         await around.send(item, "reopened", item.room_id, notice)
     await _finish(around, item, case, copy, keep_state=message.kind is Kind.DELETION)
+
+
+def _check_carried(around: Surroundings, message: Message) -> None:
+    if message.kind not in CARRIED:
+        raise Mistake("case.unsupported_from_staff", kind=around.say(f"kind.{message.kind.value}"))
+    if message.oversized:
+        raise Mistake("case.too_large_from_staff")
 
 
 async def _reachable_room(around: Surroundings, case: Case) -> RoomId:

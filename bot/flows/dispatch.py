@@ -97,13 +97,15 @@ class Dispatch:
 
     async def _in_unknown_room(self, item: Item, room: Room) -> None:
         """Our own room is being recorded by its case; somebody else's may have become usable since."""
+        if room.ours and room.membership != "join":
+            raise Refused("written in a room of ours that was given up", code="room_given_up")
         if room.ours:
             raise Hold("the room of a case is not recorded yet", retry_after_s=1.0)
         if room.customer_id and room.membership == "join":
             person = await rooms.user_of(self._around.database, room.customer_id)
             if room.is_usable_by(person):
                 async with self._around.database.transaction() as tx:
-                    await welcome.adopt(tx, room, room.customer_id)
+                    await welcome.adopt(tx, room.room_id, room.customer_id)
                 raise Hold("the room has just become usable", retry_after_s=0.001)
         await welcome.say_unusable(self._around, item, room)
 

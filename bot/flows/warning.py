@@ -25,11 +25,11 @@ async def park(around: Surroundings, item: Item, error: Exception) -> None:
     async with around.database.transaction() as tx:
         await arrivals.park(tx, item, code or "refused")
         if item.kind is not ItemKind.WARNING:
-            await _add_warning(tx, around, item, error)
+            await _add_warning(tx, around, item, error, code or "refused")
     around.bookkeeping.room_changed(item.room_id)
 
 
-async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exception) -> None:
+async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exception, code: str) -> None:
     text, values = (error.text, error.values) if isinstance(error, Mistake) else ("", {})
     event = str(item.id) if item.kind is ItemKind.EVENT else ""
     await arrivals.add(
@@ -41,7 +41,7 @@ async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exceptio
         sender=item.sender,
         sent_at=item.sent_at,
         arrived_at=around.now(),
-        body={"event": event, "text": text, "values": values, "reason": item.reason or type(error).__name__},
+        body={"event": event, "text": text, "values": values, "reason": code},
     )
 
 

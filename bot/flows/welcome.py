@@ -4,18 +4,23 @@ A room it cannot use gets a sentence too: a group is left, and for a room withou
 offered. What was said there is never repeated anywhere.
 """
 
-import secrets
 from dataclasses import replace
+from typing import Any
+
+import structlog
 
 from bot.domain.arrival import Item
 from bot.domain.errors import Refused
-from bot.domain.ids import CustomerId, UserId
+from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.room import Room, RoomKind
+from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, rooms
 from bot.store.database import Tx
+
+log = structlog.get_logger()
 
 
 async def accept(around: Surroundings, item: Item) -> None:
@@ -36,79 +41,90 @@ async def look_around(around: Surroundings, item: Item) -> None:
     """Judge a room that we are now in: a customer room, or one that we cannot use."""
     room = await rooms.find(around.database, item.room_id)
     assert room is not None, "the room came with the item"
-    if room.kind is not RoomKind.UNKNOWN or room.membership != "join":
-        await _finish(around, item)
-        return
-    if room.customer_id is None:
-        await _refuse_group(around, item, room)
-        return
-    person = await rooms.user_of(around.database, room.customer_id)
-    if room.is_usable_by(person):
-        await _greet(around, item, room, room.customer_id)
-        return
-    if room.is_one_to_one_with(person):
-        await _offer_encrypted_room(around, item, room, room.customer_id, person)
-        return
-    await _refuse_group(around, item, room)
-
-
-async def _greet(around: Surroundings, item: Item, room: Room, customer: CustomerId) -> None:
     if item.plan is None:
         async with around.database.transaction() as tx:
-            greets = await around.may_answer(tx, item, customer, "greeting")
-            item = await around.plan(tx, item, {"greets": greets})
-    if item.plan and item.plan["greets"]:
+            item = await around.plan(tx, item, await _judge(tx, around, item, room))
+    assert item.plan is not None
+    match item.plan["do"]:
+        case "greet":
+            await _greet(around, item, room)
+        case "offer":
+            await _offer_encrypted_room(around, item, room)
+        case "refuse":
+            await _refuse(around, item, room)
+    await _finish(around, item)
+
+
+async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[str, Any]:
+    """Decide what this room is to us, and whether we may say something."""
+    if room.kind is not RoomKind.UNKNOWN or room.membership != "join":
+        return {"do": "nothing"}
+    if room.customer_id is None:
+        return {"do": "refuse", "says": not room.space and not room.present_are(around.rules.staff)}
+    person = await rooms.user_of(tx, room.customer_id)
+    if room.is_usable_by(person):
+        return {"do": "greet", "says": await around.may_answer(tx, item, room.customer_id, "greeting")}
+    if room.is_one_to_one_with(person) and not room.encrypted:
+        return {"do": "offer", "says": await around.may_answer(tx, item, room.customer_id, "offer")}
+    return {"do": "refuse", "says": not room.space}
+
+
+async def _greet(around: Surroundings, item: Item, room: Room) -> None:
+    assert item.plan is not None
+    if item.plan["says"]:
         text = around.say("customer.greeting", business=around.rules.business)
         await around.send(item, "greeting", room.room_id, Outgoing(text))
     async with around.database.transaction() as tx:
-        await adopt(tx, room, customer)
-        await arrivals.finish(tx, item)
+        await adopt(tx, room.room_id, customer_of(room))
 
 
-async def adopt(tx: Tx, room: Room, customer: CustomerId) -> None:
+async def adopt(tx: Tx, room_id: RoomId, customer: CustomerId) -> None:
     """From now on this is the room in which the customer is written to."""
-    known = await rooms.find(tx, room.room_id)
-    await rooms.save(tx, replace(known or room, kind=RoomKind.CUSTOMER, customer_id=customer), known=known)
-    await rooms.set_customer_room(tx, customer, room.room_id)
+    known = await rooms.find(tx, room_id)
+    made_by_us = Room(room_id, ours=True, encrypted=True, membership="join", version="12")
+    await rooms.save(tx, replace(known or made_by_us, kind=RoomKind.CUSTOMER, customer_id=customer), known=known)
+    await rooms.set_customer_room(tx, customer, room_id)
 
 
-async def _refuse_group(around: Surroundings, item: Item, room: Room) -> None:
+async def _refuse(around: Surroundings, item: Item, room: Room) -> None:
     """A room of several people, or of staff alone, is no customer room: one sentence, and out."""
-    item = await around.planned(item, {"refuses": True})
-    if not room.space and not room.present_are(around.rules.staff):
+    assert item.plan is not None
+    if item.plan["says"]:
         text = Outgoing(around.say("customer.group_room", business=around.rules.business))
         send = around.send if room.encrypted else around.send_plain
-        await send(item, "group", room.room_id, text)
+        try:
+            await send(item, "group", room.room_id, text)
+        except Refused as error:
+            # An earlier run said it and left, or nobody may speak there: leaving is what counts.
+            log.info("group_not_told", code=error.code)
     await around.messenger.leave(room.room_id)
-    await _finish(around, item)
 
 
-async def _offer_encrypted_room(
-    around: Surroundings, item: Item, room: Room, customer: CustomerId, person: UserId
-) -> None:
-    """Say that this room is not encrypted and invite to one that is; both once, however often we get here."""
-    if item.plan is None:
-        async with around.database.transaction() as tx:
-            offers = await around.may_answer(tx, item, customer, "offer")
-            item = await around.plan(tx, item, {"offers": offers, "alias": secrets.token_hex(16)})
-    if item.plan and item.plan["offers"]:
-        text = around.say("customer.unencrypted", business=around.rules.business)
-        await around.send_plain(item, "unencrypted", room.room_id, Outgoing(text))
-        await _make_customer_room(around, item, customer, person)
-    await _finish(around, item)
-
-
-async def _make_customer_room(around: Surroundings, item: Item, customer: CustomerId, person: UserId) -> None:
+async def _offer_encrypted_room(around: Surroundings, item: Item, room: Room) -> None:
+    """Say that this room is not encrypted and invite to one that is."""
     assert item.plan is not None
-    alias = item.plan["alias"]
-    name = around.say("room.customer", business=around.rules.business)
-    spec = RoomSpec(alias=alias, name=name, invite=(person,), direct=True, mark=around.txn(item, "room"), staff=False)
-    room_id = await around.messenger.create_room(spec)
+    if not item.plan["says"]:
+        return
+    text = around.say("customer.unencrypted", business=around.rules.business)
+    await around.send_plain(item, "unencrypted", room.room_id, Outgoing(text))
+    await _make_customer_room(around, customer_of(room))
+
+
+async def _make_customer_room(around: Surroundings, customer: CustomerId) -> None:
+    """Make an encrypted room of our own for this customer, once; if it exists, invite again."""
+    name = f"customer:{customer}"
     async with around.database.transaction() as tx:
-        made = await rooms.find(tx, room_id) or Room(room_id)
-        made = replace(made, ours=True, encrypted=True, membership="join", version="12")
-        await adopt(tx, made, customer)
+        alias, room_id = await rooms.make_place(tx, name)
+        person = await rooms.user_of(tx, customer)
+    if room_id is None:
+        title = around.say("room.customer", business=around.rules.business)
+        spec = RoomSpec(alias=alias, name=title, invite=(person,), direct=True, mark="customer", staff=False)
+        room_id = await around.messenger.create_room(spec)
+        async with around.database.transaction() as tx:
+            await rooms.set_place(tx, name, room_id)
+            await adopt(tx, room_id, customer)
     await around.messenger.drop_alias(alias)
+    await around.messenger.invite(room_id, person)
 
 
 async def say_unusable(around: Surroundings, item: Item, room: Room) -> None:

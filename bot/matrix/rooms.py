@@ -147,10 +147,18 @@ class RoomMaker:
         if not _is_sound(state, spec):
             log.warning("half_room_dropped", count=len(state))
             await self.drop_alias(spec.alias)
+            await self._leave(room)
             raise Transient("half a room was dropped and will be made again", retry_after_s=0.1)
         for user in _missing(state, spec):
             await self._transport.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/invite", {"user_id": user})
         return room
+
+    async def _leave(self, room: RoomId) -> None:
+        """Nobody shall wait in half a room; one without events cannot be left (403)."""
+        try:
+            await self._transport.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/leave", {})
+        except Refused as error:
+            log.info("half_room_not_left", status=error.status)
 
 
 def _types(state: list[Json]) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from bot.domain.errors import Transient
+from bot.domain.errors import Refused, Transient
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows.intake import Batch, RoomUpdate
 from bot.matrix.e2ee.keys import Keys
@@ -109,8 +109,15 @@ class Session:
             await listeners.keys(set(arrived.sessions))
         if self.heartbeat:
             self.heartbeat.touch()
-        await self._keys.upkeep()
+        await self._upkeep()
         return more
+
+    async def _upkeep(self) -> None:
+        """What cannot be done now is done after the next sync; it must not keep messages waiting."""
+        try:
+            await self._keys.upkeep()
+        except (Transient, Refused) as error:
+            log.info("upkeep_waits", reason=str(error))
 
 
 def _list(value: Any, *path: str) -> list[Json]:

@@ -11,9 +11,9 @@ from typing import Literal
 import pytest
 
 from bot.domain.errors import Transient
-from bot.domain.ids import RoomId
+from bot.domain.ids import RoomId, UserId
 from bot.store import arrivals
-from tests.flows.world import ANNA, JAN, Crash, World, a_world
+from tests.flows.world import ANNA, BERT, JAN, Crash, World, a_world
 
 Story = Callable[[World, RoomId], Awaitable[None]]
 
@@ -58,7 +58,33 @@ async def deleting(world: World, chat: RoomId) -> None:
     await world.take(chat, redaction)
 
 
-STORIES = [opening, going_on, answering, reopening, failing, deleting]
+async def greeting(world: World, chat: RoomId) -> None:
+    """A new customer starts a chat and writes at once."""
+    await world.writes(BERT, await world.comes(BERT), "neu hier")
+
+
+async def offering(world: World, chat: RoomId) -> None:
+    """A new customer starts a chat that is not encrypted, and writes in it."""
+    await world.writes(BERT, await world.comes(BERT, encrypted=False), "offen")
+
+
+async def refusing(world: World, chat: RoomId) -> None:
+    """Somebody invites the bot into a group."""
+    await world.comes(BERT, others=(UserId("@third:elsewhere.example"),))
+
+
+async def withdrawing(world: World, chat: RoomId) -> None:
+    """Staff edit an answer, and another one into a note."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    answers = [await world.says(JAN, room, text) for text in ("um acht", "unbedacht")]
+    for answer, text in zip(answers, ("um neun", ". Notiz"), strict=True):
+        relation = {"rel_type": "m.replace", "event_id": answer}
+        new = {"msgtype": "m.text", "body": text}
+        await world.writes(JAN, room, f"* {text}", **{"m.new_content": new, "m.relates_to": relation})
+
+
+STORIES = [greeting, offering, refusing, withdrawing, opening, going_on, answering, reopening, failing, deleting]
 MOST_STEPS = 40
 
 

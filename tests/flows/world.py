@@ -117,6 +117,16 @@ class World:
         self.sync += 1
         await intake.take_in(self.around, Batch(f"s{self.sync}", updates))
 
+    async def comes(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
+        """A customer makes a room and invites the bot; the bot has it in its tables but has not worked yet."""
+        room_id = RoomId(f"!chat{next(self.server.numbers)}")
+        people = {customer: "join", ME: "join"} | dict.fromkeys(others, "join")
+        self.server.rooms[room_id] = FakeRoom(room_id, people, encrypted=encrypted)
+        member = _state("m.room.member", ME, {"membership": "invite"}, sender=customer)
+        await self.take_in(RoomUpdate(room_id, "invite", (member,)))
+        await self.take_in(RoomUpdate(room_id, "join", tuple(self.room_state(room_id, customer))))
+        return room_id
+
     async def chat(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
         """A customer makes a room and invites the bot; the bot is in it once it has run."""
         room_id = RoomId(f"!chat{next(self.server.numbers)}")

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from nio.crypto import OlmDevice, OutboundGroupSession
 
-from bot.domain.errors import Transient
+from bot.domain.errors import Refused, Transient
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.transport import Transport, quote
@@ -96,6 +96,9 @@ class Sharing:
         outbound.members = members
         await self._reach(outbound, room_id, full_history=full_history)
         self._outbound[room_id] = outbound
+        if not outbound.shared and not full_history:
+            # Sent now, this could be read by nobody, ever. In staff rooms who comes later is given the key.
+            raise Refused("no device of anybody could be given the key", code="no_device")
         return outbound
 
     def _usable(self, room_id: str, members: set[str]) -> Outbound | None:
