@@ -85,6 +85,24 @@ async def opened(settings: Settings, *, alone: bool = True) -> AsyncIterator[Par
             await database.close()
 
 
+@asynccontextmanager
+async def stored(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database of a data folder that exists; the bot may be serving from it.
+
+    Raises:
+        Fatal: there is none yet.
+    """
+    file = settings.storage.folder / "botschaft.db"
+    if not file.exists():
+        raise Fatal("The bot has not been started with this folder yet. Run `botschaft run`.")
+    key = derive(settings.storage.master_secret(), Purpose.DATABASE)
+    database = await Database.open(file, key=key, migrations=resource_dir("migrations"))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the lock file of a data folder; two processes on one key store would destroy it."""
@@ -143,16 +161,20 @@ def rules_of(settings: Settings) -> Rules:
         messages_per_minute=settings.customers.messages_per_minute,
         burst=settings.customers.burst,
         unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
+        largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
+        read_marks=settings.cases.read_marks,
     )
 
 
 async def _until_stopped(parts: Parts) -> None:
     dispatch = Dispatch(parts.around)
     worker = Worker(parts.around, dispatch.handle)
-    dispatch.wake = worker.wake
+    parts.bookkeeper.wake = worker.wake
 
     async def batch(arrived: Batch) -> None:
         worker.wake(await intake.take_in(parts.around, arrived))
+        for update in arrived.rooms:
+            parts.bookkeeper.was_read(update.room_id, update.read_by)
 
     async def keys(sessions: set[SessionId]) -> None:
         await worker.keys_arrived(sessions)
@@ -166,6 +188,7 @@ async def _until_stopped(parts: Parts) -> None:
         parts.database,
         parts.around.rules.me,
         timeout_s=parts.settings.homeserver.sync_timeout_s,
+        receipts=parts.around.rules.read_marks,
     )
     session.heartbeat = parts.settings.storage.folder / "heartbeat"
     try:

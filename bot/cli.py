@@ -12,12 +12,16 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from bot import app, logs
 from bot.domain.errors import Fatal
 from bot.domain.texts import TextsDiffer
+from bot.flows import stuck
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts, settings_from
+from bot.store import arrivals
+from bot.store.database import utc_now
 
 HEARTBEAT_MAX_AGE_S = 120.0
 ANSWER_TIME_S = 90.0  # what the session allows the server beyond a long poll
@@ -181,6 +185,45 @@ def device_status(config: ConfigOption = None) -> None:
     if status.problems:
         raise Fatal("\n".join(status.problems))
     out.print("[green]✓[/green] The server knows this device, and it is signed by the bot's identity.")
+
+
+@cli.command()
+def items(
+    config: ConfigOption = None,
+    retry: Annotated[list[str], typer.Option(help="Try this item again; may be repeated.")] = [],  # noqa: B006
+    drop: Annotated[list[str], typer.Option(help="Discard this item and what it carried; may be repeated.")] = [],  # noqa: B006
+) -> None:
+    """List what waits or is stuck, by case; the bot may be running."""
+    asyncio.run(_items(_load(config), retry, drop))
+
+
+async def _items(settings: Settings, retry: list[str], drop: list[str]) -> None:
+    async with app.stored(settings) as database:
+        found = {line.label: line for line in await stuck.listed(database)}
+        unknown = [label for label in (*retry, *drop) if label not in found]
+        if unknown:
+            raise Fatal(
+                f"There is no item {', '.join(unknown)}. Nothing was changed. `botschaft items` shows the list."
+            )
+        async with database.transaction() as tx:
+            for label in retry:
+                await arrivals.retry(tx, found[label].item, utc_now())
+            for label in drop:
+                await arrivals.finish(tx, found[label].item)
+    for label in retry:
+        out.print(f"[green]✓[/green] {label} will be tried again within seconds, if the bot is running.")
+    for label in drop:
+        out.print(f"[green]✓[/green] {label} was discarded.")
+    if not retry and not drop:
+        out.print(_table(list(found.values())) if found else "[green]✓[/green] Nothing waits and nothing is stuck.")
+
+
+def _table(found: list[stuck.Stuck]) -> Table:
+    table = Table("item", "case", "state", "reason", "since (UTC)")
+    for line in found:
+        number = str(line.number or "–")
+        table.add_row(line.label, number, line.state.value, line.reason, line.since.strftime("%Y-%m-%d %H:%M"))
+    return table
 
 
 @cli.command()

@@ -173,6 +173,7 @@ class CaseSettings(_Section):
     first_number: int = Field(default=1001, ge=1)
     reopen_days: float = Field(default=14, ge=0)
     rename_interval_s: float = Field(default=30, ge=0)
+    read_marks: bool = False
 
 
 class CustomerSettings(_Section):
@@ -183,6 +184,7 @@ class CustomerSettings(_Section):
     messages_per_minute: int = Field(default=60, ge=1)
     automatic_answers_per_hour: int = Field(default=10, ge=0)
     unreadable_notice_after_s: float = Field(default=60, ge=0)
+    largest_open_file_mib: int = Field(default=20, ge=0, le=200)
 
 
 class LogSettings(_Section):

@@ -20,10 +20,12 @@ class ItemKind(StrEnum):
     EVENT = "event"  # a timeline event of somebody else
     INVITE = "invite"  # somebody invited the bot
     JOINED = "joined"  # the bot is now in a room that it did not make
+    REPLACED = "replaced"  # a customer's room was upgraded to another
     LEFT = "left"  # the bot is no longer in a room
     MEMBER = "member"  # somebody else came or went
     GAP = "gap"  # events that the server left out of a sync
     WARNING = "warning"  # an item was parked: people must be told
+    OPENED = "opened"  # a case has its room and its first message: the rest may follow
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

@@ -1,5 +1,6 @@
 """One matter of one customer at one desk: its states, and what a new message means for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -38,6 +39,7 @@ class Case:
     closed_at: datetime | None = None
     shown_name: str = ""
     renamed_at: datetime | None = None
+    touched_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -62,16 +64,53 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Several cases are open and nothing tells them apart: the customer is asked once."""
+
+    numbers: tuple[CaseNumber, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The message stands alone: automatic, and no case to put it in."""
 
 
-def place(latest: Case | None, kind: Kind, arrived_at: datetime, reopen_window: timedelta) -> Continue | Open | Leave:
-    """Decide where a customer's message goes, by the time it arrived."""
-    if latest and latest.state is not CaseState.CLOSED:
-        return Continue(latest.number, reopens=False)
-    if kind in {Kind.NOTICE, Kind.REACTION, Kind.DELETION}:
+AUTOMATIC = frozenset({Kind.NOTICE, Kind.REACTION, Kind.DELETION, Kind.POLL_END})
+"""Kinds that never open a case and never get an automatic answer."""
+
+
+def place(
+    cases: Sequence[Case],
+    kind: Kind,
+    arrived_at: datetime,
+    reopen_window: timedelta,
+    *,
+    quoted: CaseNumber | None = None,
+    was_asked: bool = False,
+) -> Continue | Open | Ask | Leave:
+    """Decide where a customer's message goes, by the time it arrived. `cases` are theirs, the newest first.
+
+    The quoted message's case, else the only open one, else the one that was last touched, else one question.
+    """
+    by_number = {case.number: case for case in cases}
+    if quoted in by_number:
+        is_closed = by_number[quoted].state is CaseState.CLOSED
+        return Continue(quoted, reopens=is_closed and kind not in AUTOMATIC)
+    still_open = [case for case in cases if case.state is not CaseState.CLOSED]
+    if still_open:
+        return _among(still_open, asks=kind not in AUTOMATIC and not was_asked)
+    latest = cases[0] if cases else None
+    if kind in AUTOMATIC:
         return Continue(latest.number, reopens=False) if latest else Leave()
     if latest and latest.closed_at and arrived_at - latest.closed_at <= reopen_window:
         return Continue(latest.number, reopens=True)
     return Open(previous=latest.number if latest else None)
+
+
+def _among(still_open: Sequence[Case], *, asks: bool) -> Continue | Ask:
+    touched = [case for case in still_open if case.touched_at]
+    if touched:
+        return Continue(max(touched, key=lambda case: case.touched_at or case.opened_at).number, reopens=False)
+    if len(still_open) == 1 or not asks:
+        return Continue(still_open[0].number, reopens=False)
+    return Ask(tuple(sorted(case.number for case in still_open)))

@@ -18,6 +18,9 @@ class Verb(StrEnum):
     CLOSE = "close"
     REOPEN = "reopen"
     NOTE = "note"
+    MOVE = "move"
+    ALLOW = "allow"
+    STUCK = "stuck"
 
 
 class Where(StrEnum):
@@ -41,6 +44,9 @@ COMMANDS: Final = (
     Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note"),
     Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close"),
     Command(Verb.REOPEN, ("auf", "reopen"), Where.CASE, "help.reopen"),
+    Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),
+    Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
+    Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

@@ -3,11 +3,14 @@
 Bodies come from strangers. Whoever builds a `Message` has already made it safe (`bot.matrix.content`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from bot.domain.ids import EventId, RoomId, SessionId, UserId
+from bot.domain.poll import Poll
 
 
 class Kind(StrEnum):
@@ -16,22 +19,44 @@ class Kind(StrEnum):
     TEXT = "text"
     NOTICE = "notice"  # automatic; never opens a case and never gets an automatic answer
     EMOTE = "emote"
-    EDIT = "edit"  # `body` is the new text
-    REACTION = "reaction"  # `body` is the reaction
-    DELETION = "deletion"
     IMAGE = "image"
     FILE = "file"
-    AUDIO = "audio"
+    AUDIO = "audio"  # voice messages too
     VIDEO = "video"
-    LOCATION = "location"
     STICKER = "sticker"
+    LOCATION = "location"
+    EDIT = "edit"  # the new content, in the form that it now has
+    REACTION = "reaction"  # `body` is the reaction
+    DELETION = "deletion"
     POLL = "poll"
+    POLL_VOTE = "poll_vote"
+    POLL_END = "poll_end"
+    CALL = "call"  # somebody rings
+    NOISE = "noise"  # what clients say to each other and no person wrote
     OTHER = "other"  # something this version has no word for
+
+
+WITH_FILE = frozenset({Kind.IMAGE, Kind.FILE, Kind.AUDIO, Kind.VIDEO, Kind.STICKER})
+"""Kinds that carry a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file or a place, rebuilt from the fields that we know; `content` is what goes into an event beside the text."""
+
+    content: Mapping[str, Any]
+    mxcs: tuple[str, ...] = ()  # every file on a media server that it names
+    open_mxc: str = ""  # the file, if it was uploaded without encryption
+
+    @property
+    def file_name(self) -> str:
+        """A file name without path, control and direction characters; empty for a place."""
+        return str(self.content.get("filename", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One readable message. `body` is plain text, `html` is sanitised or None."""
+    """One readable message. `body` is plain text (the caption of a file), `html` is sanitised or None."""
 
     event_id: EventId
     room_id: RoomId
@@ -40,9 +65,21 @@ class Message:
     kind: Kind
     body: str = ""
     html: str | None = None
-    target: EventId | None = None  # what an edit, a reaction or a deletion is about
+    form: Kind = Kind.TEXT  # what an edit turns its message into; else the same as `kind`
+    target: EventId | None = None  # what an edit, reaction, deletion, vote or end of a poll is about
+    replies_to: EventId | None = None
+    attachment: Attachment | None = None
+    poll: Poll | None = None
+    vote: tuple[str, ...] = ()
     encrypted: bool = True  # came through a session that belongs to a device of the sender
     oversized: bool = False  # larger than we carry; the body was cut
+
+    @property
+    def words(self) -> str:
+        """What a person typed, a file name included: the text in which commands and notes are looked for."""
+        if self.poll:
+            return self.poll.question
+        return self.body or (self.attachment.file_name if self.attachment else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +106,7 @@ class Outgoing:
     body: str
     html: str | None = None
     notice: bool = False
+    form: Kind = Kind.TEXT
+    attachment: Attachment | None = None
     replaces: EventId | None = None
+    replies_to: EventId | None = None

@@ -38,7 +38,9 @@ class Room:
     replaced_by: str = ""
     membership: str = "leave"  # our own
     last_event: EventId | None = None
+    predecessor: str = ""
     members: dict[UserId, str] = field(default_factory=dict)
+    accepted: frozenset[UserId] = frozenset()
 
     def present(self) -> tuple[UserId, ...]:
         """Return who is joined or invited, without us."""
@@ -53,8 +55,10 @@ class Room:
         return set(self.present()) <= {user} and not self.space
 
     def is_usable_by(self, user: UserId) -> bool:
-        """Tell whether what we send here reaches this user, encrypted, and nobody else."""
-        return self.membership == "join" and self.encrypted and self.present() == (user,) and not self.space
+        """Tell whether what we send here reaches this user, encrypted, and nobody else but whom staff accepted."""
+        people = set(self.present())
+        is_theirs = user in people and people - self.accepted <= {user}
+        return self.membership == "join" and self.encrypted and is_theirs and not self.space and not self.replaced_by
 
 
 def fold(room: Room, events: Iterable[dict[str, Any]], me: UserId) -> Room:
@@ -74,6 +78,7 @@ def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserI
                 ours=event.get("sender") == me,
                 space=content.get("type") == "m.space",
                 version=str(content.get("room_version", "1")),
+                predecessor=_predecessor(content),
             )
         case "m.room.encryption" if event["state_key"] == "":
             return replace(room, encrypted=True)
@@ -83,6 +88,11 @@ def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserI
             return _after_member(room, UserId(event["state_key"]), content.get("membership"), me)
         case _:
             return room
+
+
+def _predecessor(content: dict[str, Any]) -> str:
+    before = content.get("predecessor")
+    return str(before.get("room_id", "")) if isinstance(before, dict) else ""
 
 
 def _after_member(room: Room, user: UserId, membership: object, me: UserId) -> Room:

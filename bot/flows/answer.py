@@ -3,17 +3,25 @@
 Whatever begins with `!`, or with a dot and a space, never leaves the house; that is decided first.
 """
 
+from typing import Any
+
 from bot.domain import command
-from bot.domain.arrival import Item
+from bot.domain.arrival import Item, ItemState
 from bot.domain.case import Case, CaseState
-from bot.domain.errors import Mistake
+from bot.domain.command import Call, Unknown
+from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import EventId, RoomId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import commands
-from bot.flows.relay import CARRIED
+from bot.flows import commands, copying, following
+from bot.flows.copying import CARRIED, FileNotCarried
+from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, links, rooms
+from bot.store.database import Tx
+
+KEEPS_STATE = frozenset({Kind.NOTICE, Kind.EDIT, Kind.POLL_END})
+"""Kinds that do not by themselves answer the customer."""
 
 
 async def answer(around: Surroundings, item: Item, room: Room, message: Message) -> None:
@@ -22,40 +30,129 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     case = await cases.get(around.database, room.case_number)
     if item.sender not in around.rules.staff:
         raise Mistake("case.not_staff")
-    if message.kind in {Kind.REACTION, Kind.NOTICE}:
-        await _finish(around, item, case, None, keep_state=True)
+    if message.kind in {Kind.DELETION, Kind.REACTION} | SILENT:
+        await _follow(around, item, case, message)
         return
-    called = command.parse(message.body) if message.kind is not Kind.DELETION else None
+    called = command.parse(message.words)
     if called is None:
         await _send_on(around, item, case, message)
     elif message.kind is Kind.EDIT:
-        await _withdraw(around, item, case, message)
+        await _edited_into_command(around, item, room, case, message, called)
     else:
-        await commands.run(around, item, room, case, called)
+        await commands.run(around, item, room, case, called, message)
 
 
-async def _withdraw(around: Surroundings, item: Item, case: Case, message: Message) -> None:
-    """An answer was edited into a note: its copy disappears from the customer's room."""
-    copy = await links.copy_in_customer_room(around.database, message.target) if message.target else None
-    item = await around.planned(item, {"copy": copy})
-    if copy:
-        await around.messenger.redact(*copy, txn=around.txn(item, "redact"))
-    text = around.say("case.note_withdrawn" if copy else "case.note_kept")
-    await around.send(item, "reply", item.room_id, Outgoing(text, notice=True))
-    await _finish(around, item, case, None, keep_state=True)
+async def _follow(around: Surroundings, item: Item, case: Case, message: Message) -> None:
+    """Reactions and deletions follow their message, if that went out; else they stay inside."""
+    if item.plan is None:
+        reachable = await _reachable(around, case)
+        async with around.database.transaction() as tx:
+            plan: dict[str, Any] | None = {"do": "nothing"}
+            if message.kind is Kind.DELETION:
+                plan = await following.plan_deletion(tx, item, message.target)
+            elif message.kind is Kind.REACTION:
+                plan = await following.plan_reaction(tx, item, message)
+                plan = plan if plan and plan["place"][0] == reachable else None
+            item = await around.plan(tx, item, plan or {"do": "nothing"})
+    assert item.plan is not None
+    match item.plan["do"]:
+        case "react":
+            await following.react(around, item)
+        case "delete":
+            try:
+                await following.delete(around, item)
+            except Refused as error:
+                raise Mistake("case.not_deleted") from error
+        case _:
+            await _finish(around, item)
+
+
+async def _edited_into_command(
+    around: Surroundings, item: Item, room: Room, case: Case, message: Message, called: Call | Unknown
+) -> None:
+    """An answer was edited into a note: its copy disappears from the customer's room. Else it is what it says now."""
+    if item.plan is None:
+        async with around.database.transaction() as tx:
+            plan = await following.plan_deletion(tx, item, message.target)
+            if plan.get("copies"):
+                item = await around.plan(tx, item, plan | {"do": "withdraw"})
+    if item.plan is None or item.plan.get("do") != "withdraw":
+        await commands.run(around, item, room, case, called, message)
+        return
+    for ordinal, (copy_room, event) in enumerate(item.plan["copies"]):
+        await around.messenger.redact(RoomId(copy_room), EventId(event), txn=around.txn(item, "redact", ordinal))
+    await around.send(item, "reply", item.room_id, Outgoing(around.say("case.note_withdrawn"), notice=True))
+    async with around.database.transaction() as tx:
+        await links.forget(tx, [EventId(item.plan["target"])])
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
 
 
 async def _send_on(around: Surroundings, item: Item, case: Case, message: Message) -> None:
     if item.plan is None:
-        room = await _reachable_room(around, case)
         _check_carried(around, message)
-        item = await around.planned(item, {"room": room, "reopens": case.state is CaseState.CLOSED})
+        room = await reachable_room(around, case)
+        async with around.database.transaction() as tx:
+            item = await around.plan(tx, item, await _decided(tx, item, case, room, message))
     assert item.plan is not None
-    copy = await _copy(around, item, RoomId(item.plan["room"]), message)
+    room = RoomId(item.plan["room"])
+    copy, mxcs = await _copy(around, item, room, message)
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_staff"), notice=True)
         await around.send(item, "reopened", item.room_id, notice)
-    await _finish(around, item, case, copy, keep_state=message.kind is Kind.DELETION)
+    async with around.database.transaction() as tx:
+        await copying.record(tx, item, case.number, (room, copy), message, mxcs)
+        if item.plan["reopens"] or message.kind not in KEEPS_STATE:
+            await cases.set_state(tx, case.number, CaseState.ANSWERED, around.now())
+        await cases.touch(tx, case.number, around.now())
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+    around.bookkeeping.case_changed(case.number)
+
+
+async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Message) -> dict[str, Any]:
+    """T1b: the room, and what the copy replaces or quotes there.
+
+    Raises:
+        Mistake: an edit of something that the customer never got, or that somebody else wrote.
+    """
+    plan: dict[str, Any] = {"room": room, "reopens": case.state is CaseState.CLOSED, "late": item.reason == "no_key"}
+    about = message.target or message.replies_to
+    if about is None:
+        return plan
+    first = await links.original(tx, about)
+    counterpart = await links.counterpart(tx, first, room)
+    if message.kind is not Kind.EDIT:
+        return plan | {"quotes": counterpart}
+    before = await arrivals.get(tx, first)
+    is_theirs = before is not None and before.sender == item.sender
+    is_under_way = before is not None and before.state is not ItemState.DONE
+    if not is_theirs or (counterpart is None and not is_under_way):
+        raise Mistake("case.edit_of_internal")
+    return plan | {"replaces": counterpart, "about": first}
+
+
+async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[EventId, tuple[str, ...]]:
+    assert item.plan is not None
+    text = None
+    if message.kind is Kind.POLL_END:
+        text = await copying.poll_result(around, item, message)
+        if text is None:
+            raise Mistake("case.unsupported_from_staff", kind=around.say("kind.poll"))
+    replaces, quotes = item.plan.get("replaces"), item.plan.get("quotes")
+    try:
+        return await copying.copy(
+            around,
+            item,
+            room,
+            message,
+            text=text,
+            mark=await copying.late_mark(around, item, message),
+            replaces=EventId(replaces) if replaces else None,
+            replies_to=EventId(quotes) if quotes else None,
+        )
+    except FileNotCarried as error:
+        raise Mistake("case.file_not_sent") from error
 
 
 def _check_carried(around: Surroundings, message: Message) -> None:
@@ -65,7 +162,7 @@ def _check_carried(around: Surroundings, message: Message) -> None:
         raise Mistake("case.too_large_from_staff")
 
 
-async def _reachable_room(around: Surroundings, case: Case) -> RoomId:
+async def reachable_room(around: Surroundings, case: Case) -> RoomId:
     """Return the customer's room if what we send there reaches the customer and nobody else.
 
     Raises:
@@ -81,29 +178,14 @@ async def _reachable_room(around: Surroundings, case: Case) -> RoomId:
     return room.room_id
 
 
-async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[RoomId, EventId] | None:
-    target = await links.copy_of(around.database, message.target, room) if message.target else None
-    if message.kind is Kind.EDIT and target is None:
-        raise Mistake("case.edit_of_internal")
-    if message.kind is Kind.DELETION:
-        if target:
-            await around.messenger.redact(room, target, txn=around.txn(item, "redact"))
+async def _reachable(around: Surroundings, case: Case) -> RoomId | None:
+    try:
+        return await reachable_room(around, case)
+    except Mistake:
         return None
-    text, html = message.body, message.html
-    if message.kind is Kind.EMOTE:
-        text, html = f"* {text}", f"* {html}" if html else None
-    return room, await around.send(item, "relay", room, Outgoing(text, html=html, replaces=target))
 
 
-async def _finish(
-    around: Surroundings, item: Item, case: Case, copy: tuple[RoomId, EventId] | None, *, keep_state: bool
-) -> None:
-    """T2: all effects of the item in one commit."""
+async def _finish(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
-        if copy:
-            await links.link(tx, case.number, (item.room_id, item.event_id), copy)
-        if not keep_state:
-            await cases.set_state(tx, case.number, CaseState.ANSWERED, around.now())
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
-    around.bookkeeping.case_changed(case.number)

@@ -1,30 +1,40 @@
-"""What may happen later than the message itself: read receipts and the names of case rooms.
+"""What may happen later than the message itself: read receipts, read marks and the names of case rooms.
 
 Nothing here is a fact of its own: both follow from the tables, so a crash loses nothing.
 """
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 
 import structlog
 
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import CaseNumber, RoomId
+from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
 from bot.flows.surroundings import Bookkeeping, Surroundings
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, cases, links, rooms
 
 log = structlog.get_logger()
 
 RETRY_S = 5.0
+READ = "👁️"
 
 
 class Bookkeeper(Bookkeeping):
     """Remembers which rooms and cases have changed and brings them up to date, one after the other."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._rooms: set[RoomId] = set()
         self._cases: set[CaseNumber] = set()
+        self._read: dict[tuple[RoomId, UserId], EventId] = {}
         self._changed = asyncio.Event()
+
+    def was_read(self, room: RoomId, read_by: Iterable[tuple[UserId, EventId]]) -> None:
+        """People have read this far in a room; only the newest counts, and only a customer's (see `_mark_read`)."""
+        for user, event in read_by:
+            self._read[room, user] = event
+            self._changed.set()
 
     def room_changed(self, room: RoomId) -> None:
         """An item of this room was handled: our receipt may move."""
@@ -56,6 +66,9 @@ class Bookkeeper(Bookkeeping):
             if not await self._move_receipt(around, room):
                 self._rooms.add(room)
                 waits.append(RETRY_S)
+        while self._read:
+            (room, user), event = self._read.popitem()
+            await self._mark_read(around, room, user, event)
         for number in tuple(self._cases):
             self._cases.discard(number)
             wait_s = await self._rename(around, number)
@@ -77,6 +90,19 @@ class Bookkeeper(Bookkeeping):
         async with around.database.transaction() as tx:
             await rooms.set_read_mark(tx, room, event)
         return True
+
+    async def _mark_read(self, around: Surroundings, room_id: RoomId, user: UserId, event: EventId) -> None:
+        """Show staff how far the customer has read. A comfort: what fails is not tried again."""
+        room = await rooms.find(around.database, room_id)
+        link = await links.of_event(around.database, event)
+        if room is None or room.customer_id is None or link is None or link.target != (room_id, event):
+            return
+        if user != await rooms.user_of(around.database, room.customer_id):
+            return
+        try:
+            await around.messenger.react(*link.source, READ, txn=txn_id(around.key, ItemId(event), "read"))
+        except (Transient, Refused) as error:
+            log.info("read_mark_failed", reason=type(error).__name__)
 
     async def _rename(self, around: Surroundings, number: CaseNumber) -> float:
         """Bring the room name up to date; return the seconds to wait if it is too early, else 0."""

@@ -6,37 +6,69 @@ from bot.domain import command
 from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState
 from bot.domain.command import COMMANDS, Call, Unknown, Verb, Where
-from bot.domain.message import Outgoing
+from bot.domain.message import Message, Outgoing
 from bot.domain.room import Room, RoomKind
+from bot.flows import moving, stuck
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases
+from bot.store import arrivals, cases, rooms
 
 
-async def run(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
+async def run(
+    around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
+) -> None:
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
+    verb = called.command.verb if isinstance(called, Call) else None
+    if isinstance(called, Call) and verb is Verb.MOVE and case:
+        await moving.move(around, item, case, called.rest, message)
+    elif isinstance(called, Call) and verb is Verb.STUCK:
+        await stuck.tell(around, item, case, called.rest)
+    else:
+        await _run_simple(around, item, room, case, called)
+
+
+async def _run_simple(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
     state = _next_state(case, called)
-    plan = {"state": state.value if state else None, "reply": _reply(around, room, case, called)}
+    accepts = await _newly_accepted(around, case, called)
+    plan = {
+        "state": state.value if state else None,
+        "accepts": accepts,
+        "reply": _reply(around, room, case, called, accepts=bool(accepts)),
+    }
     item = await around.planned(item, plan)
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
     async with around.database.transaction() as tx:
         if case and item.plan["state"]:
             await cases.set_state(tx, case.number, CaseState(item.plan["state"]), around.now())
+        for accepted_room, user in item.plan["accepts"]:
+            await rooms.accept(tx, accepted_room, user)
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
     if case:
         around.bookkeeping.case_changed(case.number)
 
 
-async def run_outside_cases(around: Surroundings, item: Item, room: Room, body: str) -> None:
+async def run_outside_cases(around: Surroundings, item: Item, room: Room, message: Message) -> None:
     """In the inbox and the admin room staff talk among themselves; only commands are answered."""
-    called = command.parse(body)
+    called = command.parse(message.words)
     is_note = isinstance(called, Call) and called.command.verb is Verb.NOTE
     if called is not None and not is_note and item.sender in around.rules.staff:
-        await run(around, item, room, None, called)
+        await run(around, item, room, None, called, message)
         return
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
+
+
+async def _newly_accepted(around: Surroundings, case: Case | None, called: Call | Unknown) -> list[tuple[str, str]]:
+    """Return who in the customer's room is let in by this command, as (room, user)."""
+    if case is None or isinstance(called, Unknown) or called.command.verb is not Verb.ALLOW:
+        return []
+    room_id = await rooms.customer_room(around.database, case.customer_id)
+    room = await rooms.find(around.database, room_id) if room_id else None
+    person = await rooms.user_of(around.database, case.customer_id)
+    if room is None:
+        return []
+    return [(room.room_id, user) for user in room.present() if user != person and user not in room.accepted]
 
 
 def _next_state(case: Case | None, called: Call | Unknown) -> CaseState | None:
@@ -49,7 +81,7 @@ def _next_state(case: Case | None, called: Call | Unknown) -> CaseState | None:
     return None
 
 
-def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | Unknown) -> str:
+def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | Unknown, *, accepts: bool) -> str:
     if isinstance(called, Unknown):
         return _unknown(around, called)
     if called.command.where is Where.CASE and (case is None or room.kind is not RoomKind.CASE):
@@ -64,6 +96,10 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("case.already_closed" if closed else "case.closed")
         case Verb.REOPEN:
             return around.say("case.reopened" if closed else "case.already_open")
+        case Verb.ALLOW:
+            return around.say("case.allowed" if accepts else "case.nobody_to_allow")
+        case Verb.MOVE | Verb.STUCK:
+            raise AssertionError("these have flows of their own")
         case _ as never:
             assert_never(never)
 

@@ -1,8 +1,8 @@
 """From an item to the flow that handles it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import assert_never
+from typing import Final
 
 from bot.domain.arrival import KEY_PATIENCE, Item, ItemKind, customer_lane
 from bot.domain.errors import Refused
@@ -10,46 +10,39 @@ from bot.domain.ids import Lane
 from bot.domain.message import Forged, Message, NoKey
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
-from bot.flows import answer, commands, gap, membership, relay, warning, welcome
+from bot.flows import answer, commands, gap, membership, opening, relay, warning, welcome
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
 
+FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]] = {
+    ItemKind.INVITE: welcome.accept,
+    ItemKind.JOINED: welcome.look_around,
+    ItemKind.REPLACED: welcome.follow,
+    ItemKind.LEFT: welcome.notice_leaving,
+    ItemKind.MEMBER: membership.notice,
+    ItemKind.GAP: gap.fill,
+    ItemKind.OPENED: opening.announce,
+    ItemKind.WARNING: warning.warn,
+    ItemKind.UNREADABLE: warning.tell_unreadable,
+}
+"""Who handles what is not somebody's event."""
+
 
 class Dispatch:
-    """Hands each item to its flow. `catching_up` is true while the server still has keys for us.
-
-    `wake` tells the worker that another lane got an item.
-    """
+    """Hands each item to its flow. `catching_up` is true while the server still has keys for us."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self.catching_up = False
         self._buckets: dict[Lane, Bucket] = {}
-        self.wake: Callable[[Iterable[Lane]], None] = lambda lanes: None
 
     async def handle(self, item: Item) -> None:
         """Handle one item to its T2, or raise what the worker answers."""
-        around = self._around
-        match item.kind:
-            case ItemKind.EVENT:
-                await self._event(item)
-            case ItemKind.INVITE:
-                await welcome.accept(around, item)
-            case ItemKind.JOINED:
-                await welcome.look_around(around, item)
-            case ItemKind.LEFT:
-                await welcome.notice_leaving(around, item)
-            case ItemKind.MEMBER:
-                await membership.notice(around, item)
-            case ItemKind.GAP:
-                await gap.fill(around, item)
-            case ItemKind.WARNING:
-                await warning.warn(around, item)
-            case ItemKind.UNREADABLE:
-                await warning.tell_unreadable(around, item)
-            case _ as never:
-                assert_never(never)
+        if item.kind is ItemKind.EVENT:
+            await self._event(item)
+        else:
+            await FLOWS[item.kind](self._around, item)
 
     async def _event(self, item: Item) -> None:
         room = await rooms.find(self._around.database, item.room_id)
@@ -76,7 +69,7 @@ class Dispatch:
         elif room.kind is RoomKind.CASE:
             await answer.answer(self._around, item, room, message)
         else:
-            await commands.run_outside_cases(self._around, item, room, message.body)
+            await commands.run_outside_cases(self._around, item, room, message)
 
     def _throttle(self, item: Item) -> None:
         """One sender cannot flood staff: past the burst their lane flows steadily. A re-run was let through before."""
@@ -93,7 +86,7 @@ class Dispatch:
         assert room.customer_id is not None
         async with self._around.database.transaction() as tx:
             await arrivals.move(tx, item, customer_lane(room.customer_id))
-        self.wake((customer_lane(room.customer_id),))
+        self._around.bookkeeping.lanes_changed([customer_lane(room.customer_id)])
 
     async def _in_unknown_room(self, item: Item, room: Room) -> None:
         """Our own room is being recorded by its case; somebody else's may have become usable since."""

@@ -32,6 +32,7 @@ class RoomUpdate:
     timeline: tuple[Event, ...] = ()
     limited: bool = False
     prev_batch: str | None = None
+    read_by: tuple[tuple[UserId, EventId], ...] = ()  # read receipts; a comfort that may be lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class _Taking:
             await self._add(tx, lane, room, ItemKind.INVITE, {}, "invite", sender=self._inviter(update))
         if room.membership == "join" and before != "join" and not room.ours:
             await self._add(tx, lane, room, ItemKind.JOINED, {}, "joined")
+        if room.replaced_by and room.kind is RoomKind.CUSTOMER and not (known and known.replaced_by):
+            await self._add(tx, lane, room, ItemKind.REPLACED, {"by": room.replaced_by}, "replaced")
         if room.membership == "leave" and before == "join":
             await self._add(tx, lane, room, ItemKind.LEFT, {}, "left")
 
@@ -121,6 +124,9 @@ class _Taking:
                 await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due)
 
     async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
+        deleted = _redacts(event)
+        if deleted:
+            await arrivals.withdraw(tx, deleted, UserId(event["sender"]))
         added = await arrivals.add(
             tx,
             item_id=ItemId(event["event_id"]),
@@ -167,6 +173,14 @@ class _Taking:
 def _membership(event: Event) -> str:
     content = event.get("content")
     return str(content.get("membership")) if isinstance(content, dict) else ""
+
+
+def _redacts(event: Event) -> EventId | None:
+    """Return what an event deletes: up to room version 10 it stands beside the content, since 11 inside."""
+    content = event.get("content")
+    inside = content.get("redacts") if isinstance(content, dict) else None
+    target = event.get("redacts") or inside
+    return EventId(target) if event.get("type") == "m.room.redaction" and isinstance(target, str) else None
 
 
 def is_for_us(event: Event, around: Surroundings) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from bot.domain.ids import EventId, RoomId, TxnId, UserId
-from bot.domain.message import Outgoing, Reading
+from bot.domain.message import Attachment, Outgoing, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,31 @@ class Messenger(Protocol):
             Refused: the room could not be read back that far, so nobody can tell.
         """
 
-    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
-        """React once; the same reaction again is no error."""
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> EventId:
+        """React once; who reacts the same again gets the event that is there."""
 
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
         """Delete one of our own events; already deleted is fine."""
+
+    async def event(self, room: RoomId, event: EventId) -> dict[str, Any]:
+        """Fetch one event of a room, raw.
+
+        Raises:
+            Refused: there is none, or we may not see it.
+        """
+
+    async def referring(self, room: RoomId, event: EventId) -> Sequence[dict[str, Any]]:
+        """Return the raw events that refer to an event (`m.reference`), oldest first."""
+
+    async def new_file(self) -> str:
+        """Have the server name a file (mxc) that we shall upload, before there is anything in it."""
+
+    async def seal_file(self, attachment: Attachment, mxc: str, *, secret: bytes, largest: int) -> Attachment:
+        """Fetch a file that lies open on the server, encrypt it with `secret` and upload it as `mxc`, once.
+
+        Raises:
+            Refused: it is larger than `largest` bytes, or it is not there.
+        """
 
     async def create_room(self, spec: RoomSpec) -> RoomId:
         """Create the room once (see `RoomSpec.alias`) and complete: encryption, powers, invitations."""

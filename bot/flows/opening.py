@@ -1,47 +1,57 @@
 """Opening a case: a number, an encrypted room with the desk's members in it, and two cards.
 
-The case row with its alias is part of the plan, so a re-run can make neither a second case nor a second room.
+The case row with its alias is part of the plan, so a re-run can make neither a second case nor a second room. What
+may come after the first message is an item of its own.
 """
 
 from dataclasses import replace
 
 from bot.domain.arrival import Item
 from bot.domain.case import Case
-from bot.domain.ids import CaseNumber, EventId, RoomId
+from bot.domain.ids import CaseNumber, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
-from bot.store import cases, rooms
+from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
 
 
-async def open_case(around: Surroundings, item: Item, number: CaseNumber) -> tuple[Case, EventId]:
-    """Make everything a new case needs; returns it, with its room, and the event of its inbox card."""
-    case = await cases.get(around.database, number)
-    inbox = await _inbox_of(around, case)
-    card = Outgoing(around.say("inbox.card_opening", number=str(number)))
-    inbox_event = await around.send(item, "inbox_card", inbox, card)
+async def open_case(around: Surroundings, item: Item, case: Case) -> Case:
+    """Make what a new case needs before its first message, and return it as it is then."""
+    if case.inbox_event is None:
+        card = Outgoing(around.say("inbox.card_opening", number=str(case.number)))
+        event = await around.send(item, "inbox_card", await _inbox_of(around, case), card)
+        async with around.database.transaction() as tx:
+            await cases.set_inbox_card(tx, case.number, event)
     case = await _with_room(around, case)
     assert case.room_id is not None
     await around.messenger.drop_alias(case.alias)
     if case.card_event is None:
-        await _put_card(around, item, case, inbox_event)
-    return case, inbox_event
+        text = await _card_text(around, case)
+        event = await around.send(item, "case_card", case.room_id, Outgoing(text, notice=True))
+        async with around.database.transaction() as tx:
+            await cases.set_card(tx, case.number, event)
+    return case
 
 
-async def announce(around: Surroundings, item: Item, case: Case, inbox_event: EventId) -> None:
-    """After the message: hang the room into the Space and say in the inbox that it is there."""
+async def announce(around: Surroundings, item: Item) -> None:
+    """After the message: pin the card, hang the room into the Space and say in the inbox that it is there."""
+    item = await around.planned(item, {"announces": True})
+    case = await cases.get(around.database, CaseNumber(item.body["case"]))
     space = await rooms.place(around.database, "space")
     assert space is not None, "the house is set up before anybody is served"
     assert case.room_id is not None
+    assert case.inbox_event is not None
+    await around.messenger.set_state(case.room_id, "m.room.pinned_events", "", {"pinned": [case.card_event]})
     via = [around.rules.me.partition(":")[2]]
     await around.messenger.set_state(space, "m.space.child", case.room_id, {"via": via})
-    inbox = await _inbox_of(around, case)
     text = around.say("inbox.card_open", number=str(case.number))
     link = f"https://matrix.to/#/{case.room_id}?via={via[0]}"
-    html = f'{text} <a href="{link}">{case.number}</a>'
-    await around.send(item, "inbox_open", inbox, Outgoing(text, html=html, notice=True, replaces=inbox_event))
+    card = Outgoing(text, html=f'{text} <a href="{link}">{case.number}</a>', notice=True, replaces=case.inbox_event)
+    await around.send(item, "inbox_open", await _inbox_of(around, case), card)
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
 
 
 async def _inbox_of(around: Surroundings, case: Case) -> RoomId:
@@ -80,17 +90,8 @@ async def _record_room(tx: Tx, case: Case, room_id: RoomId) -> None:
     await rooms.save(tx, facts, known=known)
 
 
-async def _put_card(around: Surroundings, item: Item, case: Case, inbox_event: EventId) -> None:
-    """The pinned card says who it is; names stand only here, encrypted."""
-    assert case.room_id is not None
-    text = await _card_text(around, case)
-    card_event = await around.send(item, "case_card", case.room_id, Outgoing(text, notice=True))
-    await around.messenger.set_state(case.room_id, "m.room.pinned_events", "", {"pinned": [card_event]})
-    async with around.database.transaction() as tx:
-        await cases.set_cards(tx, case.number, card=card_event, inbox=inbox_event)
-
-
 async def _card_text(around: Surroundings, case: Case) -> str:
+    """The pinned card says who it is; names stand only here, encrypted."""
     user = await rooms.user_of(around.database, case.customer_id)
     customer_room = await rooms.customer_room(around.database, case.customer_id)
     name = await around.messenger.display_name(customer_room, user) if customer_room else user

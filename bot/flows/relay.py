@@ -3,142 +3,219 @@
 1. decide where it goes and commit that (T1b)  2. open the case if need be  3. relay  4. commit its effects (T2)
 """
 
-from typing import Any
+from typing import Any, assert_never
 
-from bot.domain.arrival import Item
-from bot.domain.case import Case, CaseState, Continue, Leave, Open, place
+from bot.domain.arrival import Item, ItemKind, room_lane
+from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, place
 from bot.domain.errors import Mistake
-from bot.domain.ids import CaseNumber, CustomerId, EventId, RoomId
-from bot.domain.message import Kind, Message, Outgoing
+from bot.domain.ids import CaseNumber, CustomerId, EventId, RoomId, derived_item_id
+from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import opening
+from bot.flows import choosing, copying, following, opening
+from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, links, rooms
+from bot.store.database import Tx
 
-AUTOMATIC = frozenset({Kind.NOTICE, Kind.REACTION, Kind.DELETION})
-"""Kinds that never get an automatic answer."""
-
-CARRIED = frozenset({Kind.TEXT, Kind.NOTICE, Kind.EMOTE, Kind.EDIT, Kind.REACTION, Kind.DELETION})
-"""Kinds whose content arrives on the other side; of others only a line that says what it was."""
+SILENT = frozenset({Kind.NOISE, Kind.POLL_VOTE})
+"""What no person wrote for the other side to read. Votes are counted when their poll ends."""
 
 
 async def relay(around: Surroundings, item: Item, room: Room, message: Message) -> None:
     """Handle one message that was written in a customer room."""
     customer = customer_of(room)
-    if item.sender != await rooms.user_of(around.database, customer):
+    guest = item.sender != await rooms.user_of(around.database, customer)
+    if guest and item.sender not in room.accepted:
         raise Mistake("case.third_person")
-    item = await _planned(around, item, customer, message)
+    if item.plan is None:
+        async with around.database.transaction() as tx:
+            plan = await _decided(tx, around, item, customer, message)
+            item = await around.plan(tx, item, plan | {"guest": guest})
     assert item.plan is not None
-    if item.plan["do"] == "leave":
-        await _finish(around, item, None, None)
-        return
-    number = CaseNumber(item.plan["case"])
-    inbox_event: EventId | None = None
-    if item.plan["do"] == "open":
-        case, inbox_event = await opening.open_case(around, item, number)
-    else:
-        case = await cases.get(around.database, number)
-    copy = await _copy(around, item, case, message)
-    await _answer_automatically(around, item, message)
-    if inbox_event:
-        await opening.announce(around, item, case, inbox_event)
-    if item.plan.get("reopens"):
-        assert case.room_id is not None
+    match item.plan["do"]:
+        case "carry":
+            await _carry(around, item, message)
+        case "react":
+            await following.react(around, item)
+        case "delete":
+            await following.delete(around, item)
+        case "ask":
+            await choosing.ask(around, item)
+        case "choose":
+            await choosing.choose(around, item)
+        case _:
+            await _finish(around, item)
+
+
+async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:
+    """T1b: what is done with it, in which case, and what it is about."""
+    if message.kind in SILENT:
+        return {"do": "nothing"}
+    if message.kind is Kind.DELETION:
+        return await following.plan_deletion(tx, item, message.target)
+    if message.kind is Kind.REACTION:
+        reaction = await following.plan_reaction(tx, item, message)
+        if reaction:
+            return reaction
+    chosen = await choosing.answered(tx, item, message)
+    if chosen:
+        return {"do": "choose", "case": chosen}
+    plan = await _placed(tx, around, item, customer, message)
+    if plan["do"] != "carry":
+        return plan
+    plan |= await _about(tx, item, await cases.get(tx, plan["case"]), message)
+    if message.kind not in AUTOMATIC and _automatic_text(around, message):
+        plan["answers"] = await around.may_answer(tx, item, customer, "automatic")
+    return plan
+
+
+async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:
+    """Find the case; a new one gets its number and alias here."""
+    about = message.target or message.replies_to
+    link = await links.of_event(tx, await links.original(tx, about)) if about else None
+    decision = place(
+        await cases.all_of(tx, customer),
+        message.kind,
+        item.arrived_at,
+        around.rules.reopen_window,
+        quoted=link.number if link else None,
+        was_asked=item.reason == choosing.REASON,
+    )
+    plan = {"do": "carry", "late": item.reason == "no_key", "reopens": False, "answers": False}
+    match decision:
+        case Leave():
+            return {"do": "nothing"}
+        case Ask(numbers):
+            asks = not await choosing.is_asking(tx, item)
+            return {"do": "ask", "cases": list(numbers), "says": asks}
+        case Continue(number, reopens):
+            return plan | {"case": number, "reopens": reopens}
+        case Open(previous):
+            desk, first = around.rules.desks[0].id, around.rules.first_case_number
+            number = await cases.plan_new(tx, customer, desk, previous=previous, now=item.arrived_at, first=first)
+            return plan | {"case": number}
+        case _ as never:
+            assert_never(never)
+
+
+async def _about(tx: Tx, item: Item, case: Case, message: Message) -> dict[str, Any]:
+    """What the copy replaces or quotes in the case room. Only its author edits a message."""
+    about = message.target or message.replies_to
+    if about is None or case.room_id is None:
+        return {"about": about}
+    first = await links.original(tx, about)
+    counterpart = await links.counterpart(tx, first, case.room_id)
+    if message.kind is not Kind.EDIT:
+        return {"quotes": counterpart, "about": first}
+    author = await arrivals.author_of(tx, first)
+    if author not in {item.sender, None}:
+        return {"do": "nothing"}
+    link = await links.of_event(tx, first)
+    if link and link.target[1] == first:
+        return {}  # it claims to change a message of ours; only the words count
+    return {"replaces": counterpart, "about": first}
+
+
+async def _carry(around: Surroundings, item: Item, message: Message) -> None:
+    assert item.plan is not None
+    case = await cases.get(around.database, CaseNumber(item.plan["case"]))
+    opens = case.room_id is None or case.card_event is None or case.state is CaseState.OPENING
+    if opens:
+        case = await opening.open_case(around, item, case)
+    assert case.room_id is not None
+    copy, mxcs = await _copy(around, item, case.room_id, message)
+    if item.plan["answers"]:
+        await around.send(item, "automatic", item.room_id, Outgoing(_automatic_text(around, message), notice=True))
+    if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)
-    await _finish(around, item, case, copy, silent=message.kind in AUTOMATIC)
-
-
-async def _planned(around: Surroundings, item: Item, customer: CustomerId, message: Message) -> Item:
-    """T1b: the case (a new one gets its number and alias here) and whether we answer automatically."""
-    if item.plan is not None:
-        return item
     async with around.database.transaction() as tx:
-        latest = await cases.latest_of(tx, customer)
-        plan: dict[str, Any] = {"answers": False, "late": item.reason == "no_key"}
-        match place(latest, message.kind, item.arrived_at, around.rules.reopen_window):
-            case Leave():
-                plan |= {"do": "leave"}
-            case Continue(number, reopens):
-                plan |= {"do": "continue", "case": number, "reopens": reopens}
-            case Open(previous):
-                desk = around.rules.desks[0].id
-                first = around.rules.first_case_number
-                number = await cases.plan_new(tx, customer, desk, previous=previous, now=item.arrived_at, first=first)
-                plan |= {"do": "open", "case": number}
-        if message.kind not in AUTOMATIC and _automatic_text(around, message):
-            plan["answers"] = await around.may_answer(tx, item, customer, "automatic")
-        return await around.plan(tx, item, plan)
+        await copying.record(tx, item, case.number, (case.room_id, copy), message, mxcs)
+        if opens:
+            await _add_announcement(tx, around, item, case)
+        if opens or message.kind not in AUTOMATIC:
+            await cases.set_state(tx, case.number, CaseState.OWED, around.now())
+        await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed([room_lane(case.room_id)] if opens else [])
+    around.bookkeeping.room_changed(item.room_id)
+    around.bookkeeping.case_changed(case.number)
 
 
-async def _copy(around: Surroundings, item: Item, case: Case, message: Message) -> tuple[RoomId, EventId] | None:
-    """Put the message into the case room; returns where its copy stands."""
-    assert case.room_id is not None, "a case that goes on has a room"
-    target = await links.copy_of(around.database, message.target, case.room_id) if message.target else None
-    if message.kind is Kind.DELETION:
-        await _delete_copy(around, item, case.room_id, target)
-        return None
-    outgoing = _outgoing(around, item, message, target)
-    return case.room_id, await around.send(item, "relay", case.room_id, outgoing)
+async def _add_announcement(tx: Tx, around: Surroundings, item: Item, case: Case) -> None:
+    """Pin, Space and inbox come after the message, in a lane of their own, so that they keep nobody waiting."""
+    assert case.room_id is not None
+    await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, "opened", str(case.number)),
+        lane=room_lane(case.room_id),
+        room=case.room_id,
+        kind=ItemKind.OPENED,
+        sender=around.rules.me,
+        sent_at=around.now(),
+        arrived_at=around.now(),
+        body={"case": case.number},
+    )
 
 
-async def _delete_copy(around: Surroundings, item: Item, room: RoomId, target: EventId | None) -> None:
-    """The author deleted it: so do we. What never arrived needs no deleting."""
-    if target is None:
-        return
-    await around.messenger.redact(room, target, txn=around.txn(item, "redact"))
-    await around.send(item, "relay", room, Outgoing(around.say("case.deleted"), notice=True))
+async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[EventId, tuple[str, ...]]:
+    """Put the message into the case room; returns its copy and the files that it names."""
+    assert item.plan is not None
+    plan = item.plan
+    replaces = EventId(plan["replaces"]) if plan.get("replaces") else None
+    quotes = EventId(plan["quotes"]) if plan.get("quotes") else None
+    mark = "\n".join(filter(None, (await _guest_mark(around, item), await copying.late_mark(around, item, message))))
+    text = await _said(around, item, message, replaces)
+    if message.kind not in CARRIED or message.oversized:
+        outgoing = Outgoing(f"{mark}\n{text}".strip(), replies_to=quotes)
+        return await around.send(item, "relay", room, outgoing), ()
+    try:
+        return await copying.copy(
+            around, item, room, message, text=text, mark=mark, replaces=replaces, replies_to=quotes
+        )
+    except FileNotCarried:
+        copy = await around.send(item, "relay", room, Outgoing(around.say("case.file_not_carried"), replies_to=quotes))
+        sentence = Outgoing(around.say("customer.file_not_carried"), notice=True)
+        await around.send(item, "file_not_carried", item.room_id, sentence)
+        return copy, ()
 
 
-def _outgoing(around: Surroundings, item: Item, message: Message, target: EventId | None) -> Outgoing:
-    late = bool(item.plan and item.plan["late"])
-    if message.kind not in CARRIED:
-        kind = around.say(f"kind.{message.kind.value}")
-        return Outgoing(around.say("case.unsupported_from_customer", kind=kind))
+async def _guest_mark(around: Surroundings, item: Item) -> str:
+    if not (item.plan and item.plan["guest"]):
+        return ""
+    return around.say("case.guest", name=await around.messenger.display_name(item.room_id, item.sender))
+
+
+async def _said(around: Surroundings, item: Item, message: Message, replaces: EventId | None) -> str | None:
+    """Return the words that stand in for a message which cannot be copied as it is; None: it can."""
     if message.oversized:
-        return Outgoing(around.say("case.too_large_from_customer"))
-    if message.kind is Kind.REACTION:
-        return Outgoing(around.say("case.reaction", key=message.body), notice=True)
-    if message.kind is Kind.EDIT and target is None:
-        return Outgoing(around.say("case.edited", text=message.body))
-    text, html = message.body, message.html
-    if message.kind is Kind.EMOTE:
-        text, html = f"* {text}", f"* {html}" if html else None
-    if late:
-        written = message.sent_at.astimezone().strftime("%d.%m.%Y %H:%M")
-        mark = around.say("case.late", time=written)
-        text, html = f"{mark}\n{text}", f"{mark}<br>{html}" if html else None
-    return Outgoing(text, html=html, notice=message.kind is Kind.NOTICE, replaces=target)
+        return around.say("case.too_large_from_customer")
+    match message.kind:
+        case Kind.CALL:
+            return around.say("case.call")
+        case Kind.OTHER:
+            line = around.say("case.unsupported_from_customer", kind=around.say("kind.other"))
+            return f"{line}\n{message.body}" if message.body else line
+        case Kind.REACTION:
+            return around.say("case.reaction", key=message.body)
+        case Kind.POLL_END:
+            return await copying.poll_result(around, item, message) or around.say("poll.ended")
+        case Kind.EDIT if replaces is None and message.form not in WITH_FILE:
+            return around.say("case.edited", text=message.body)
+        case _:
+            return None
 
 
 def _automatic_text(around: Surroundings, message: Message) -> str:
     """Return the sentence a customer gets when we could not carry what they sent."""
+    if message.kind is Kind.CALL:
+        return around.say("customer.call", business=around.rules.business)
     if message.kind not in CARRIED:
-        return around.say("customer.unsupported", kind=around.say(f"kind.{message.kind.value}"))
+        return around.say("customer.unsupported", kind=around.say("kind.other"))
     return around.say("customer.too_large") if message.oversized else ""
 
 
-async def _answer_automatically(around: Surroundings, item: Item, message: Message) -> None:
-    if item.plan and item.plan["answers"]:
-        await around.send(item, "automatic", item.room_id, Outgoing(_automatic_text(around, message), notice=True))
-
-
-async def _finish(
-    around: Surroundings,
-    item: Item,
-    case: Case | None,
-    copy: tuple[RoomId, EventId] | None,
-    *,
-    silent: bool = False,
-) -> None:
-    """T2: all effects of the item in one commit."""
+async def _finish(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
-        if case and copy:
-            await links.link(tx, case.number, (item.room_id, item.event_id), copy)
-        if case and (case.state is CaseState.OPENING or not silent):
-            await cases.set_state(tx, case.number, CaseState.OWED, around.now())
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
-    if case:
-        around.bookkeeping.case_changed(case.number)

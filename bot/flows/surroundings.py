@@ -1,12 +1,13 @@
 """What every flow has around it, and the outside steps of one item under their derived transaction ids."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from bot.domain.arrival import Item
-from bot.domain.ids import CustomerId, DeskId, EventId, RoomId, TxnId, UserId, txn_id
+from bot.domain.errors import Transient
+from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.message import Outgoing
 from bot.domain.texts import Texts
 from bot.flows.messenger import Messenger
@@ -40,6 +41,8 @@ class Rules:
     messages_per_minute: int
     burst: int
     unreadable_notice_after: timedelta
+    largest_open_file: int = 20 * 1024 * 1024  # bytes
+    read_marks: bool = False
 
     @property
     def staff(self) -> frozenset[UserId]:
@@ -52,7 +55,17 @@ class Rules:
 
 
 class Bookkeeping:
-    """What may happen later than the message itself: receipts and room names. Replaced by the real one at a start."""
+    """What may happen later than the message itself: receipts and room names. Replaced by the real one at a start.
+
+    `wake` tells the worker that these lanes got an item.
+    """
+
+    def __init__(self) -> None:
+        self.wake: Callable[[Iterable[Lane]], None] = lambda lanes: None
+
+    def lanes_changed(self, lanes: Iterable[Lane]) -> None:
+        """Items were put into these lanes."""
+        self.wake(lanes)
 
     def room_changed(self, room: RoomId) -> None:
         """An item of this room was handled."""
@@ -82,9 +95,14 @@ class Surroundings:
         return txn_id(self.key, item.id, step, ordinal)
 
     async def plan(self, tx: Tx, item: Item, plan: Mapping[str, Any]) -> Item:
-        """T1b: commit what the item decided (the caller's transaction) and return the item that follows it."""
+        """T1b: commit what the item decided (the caller's transaction) and return the item that follows it.
+
+        Raises:
+            Transient: its author deleted it a moment ago; it is not there any more.
+        """
         now = self.now()
-        await arrivals.plan(tx, item, dict(plan), now)
+        if not await arrivals.plan(tx, item, dict(plan), now):
+            raise Transient("withdrawn by its author", retry_after_s=0.01)
         return replace(item, plan=dict(plan), planned_at=now)
 
     async def planned(self, item: Item, plan: Mapping[str, Any]) -> Item:

@@ -34,7 +34,7 @@ async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exceptio
     event = str(item.id) if item.kind is ItemKind.EVENT else ""
     await arrivals.add(
         tx,
-        item_id=derived_item_id(around.key, "warning", item.id),
+        item_id=derived_item_id(around.key, "warning", item.id, str(item.attempts)),
         lane=item.lane,
         room=item.room_id,
         kind=ItemKind.WARNING,

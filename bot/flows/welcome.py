@@ -62,6 +62,11 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
     if room.customer_id is None:
         return {"do": "refuse", "says": not room.space and not room.present_are(around.rules.staff)}
     person = await rooms.user_of(tx, room.customer_id)
+    if room.is_usable_by(person) and room.predecessor:
+        # An upgraded chat goes on as if nothing had happened.
+        before = await rooms.find(tx, RoomId(room.predecessor))
+        if before and before.customer_id == room.customer_id:
+            return {"do": "greet", "says": False}
     if room.is_usable_by(person):
         return {"do": "greet", "says": await around.may_answer(tx, item, room.customer_id, "greeting")}
     if room.is_one_to_one_with(person) and not room.encrypted:
@@ -105,13 +110,14 @@ async def _offer_encrypted_room(around: Surroundings, item: Item, room: Room) ->
     assert item.plan is not None
     if not item.plan["says"]:
         return
-    text = around.say("customer.unencrypted", business=around.rules.business)
-    await around.send_plain(item, "unencrypted", room.room_id, Outgoing(text))
-    await _make_customer_room(around, customer_of(room))
+    invited = await _make_customer_room(around, customer_of(room))
+    text = "customer.unencrypted" if invited else "customer.unencrypted_no_invite"
+    sentence = Outgoing(around.say(text, business=around.rules.business))
+    await around.send_plain(item, "unencrypted", room.room_id, sentence)
 
 
-async def _make_customer_room(around: Surroundings, customer: CustomerId) -> None:
-    """Make an encrypted room of our own for this customer, once; if it exists, invite again."""
+async def _make_customer_room(around: Surroundings, customer: CustomerId) -> bool:
+    """Make an encrypted room of our own for this customer, once; if it exists, invite again. False: we may not."""
     name = f"customer:{customer}"
     async with around.database.transaction() as tx:
         alias, room_id = await rooms.make_place(tx, name)
@@ -124,7 +130,13 @@ async def _make_customer_room(around: Surroundings, customer: CustomerId) -> Non
             await rooms.set_place(tx, name, room_id)
             await adopt(tx, room_id, customer)
     await around.messenger.drop_alias(alias)
-    await around.messenger.invite(room_id, person)
+    try:
+        await around.messenger.invite(room_id, person)
+    except Refused as error:
+        # They accept invitations of nobody, or not ours: the sentence in their own room has to tell them.
+        log.info("customer_not_invited", code=error.code, status=error.status)
+        return False
+    return True
 
 
 async def say_unusable(around: Surroundings, item: Item, room: Room) -> None:
@@ -136,6 +148,15 @@ async def say_unusable(around: Surroundings, item: Item, room: Room) -> None:
     if item.plan and item.plan["answers"] and room.membership == "join" and not room.encrypted:
         text = around.say("customer.unencrypted", business=around.rules.business)
         await around.send_plain(item, "unusable", room.room_id, Outgoing(text))
+    await _finish(around, item)
+
+
+async def follow(around: Surroundings, item: Item) -> None:
+    """A customer's chat was upgraded: go along if we may; else their client's invitation brings us there."""
+    try:
+        await around.messenger.join(RoomId(item.body["by"]))
+    except Refused as error:
+        log.info("successor_not_joined", code=error.code, status=error.status)
     await _finish(around, item)
 
 

@@ -1,29 +1,19 @@
-"""Matrix JSON to and from `domain.message`. Everything here comes from strangers: it is made safe once, here.
-
-HTML is reduced to a small allow-list, mentions lose their power, control and bidi characters lose theirs.
-"""
+"""Matrix events to `domain.Message`. Everything here comes from strangers: it is made safe once, here."""
 
 import json
-import re
-import unicodedata
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import nh3
-
 from bot.domain.ids import EventId, RoomId, UserId
-from bot.domain.message import Kind, Message, Outgoing
-
-STEP = "de.botschaft.step"
-"""The clear mark beside the ciphertext of everything we send."""
+from bot.domain.message import WITH_FILE, Attachment, Kind, Message
+from bot.matrix.attachments import attachment_of, place_of
+from bot.matrix.harmless import clean_html, harmless, reaction_key
+from bot.matrix.polls import poll_of, vote_of
 
 MAX_BODY_BYTES = 32_000
 MAX_BOTH_BYTES = 40_000
 """An event may have 64 KiB, and ciphertext is a third larger than what is in it. Text that is longer is refused with
 a sentence; HTML that does not fit beside its text is left out. Counted as JSON in UTF-8, as it is encrypted."""
-
-EDIT_FALLBACK_CHARACTERS = 300
-"""An edit carries its text twice; what clients without edits are shown may be shorter."""
 
 Json = dict[str, Any]
 
@@ -36,69 +26,116 @@ _MSGTYPES: Final = {
     "m.audio": Kind.AUDIO,
     "m.video": Kind.VIDEO,
     "m.location": Kind.LOCATION,
+    "m.key.verification.request": Kind.NOISE,
 }
+_POLLS: Final = {"start": Kind.POLL, "response": Kind.POLL_VOTE, "end": Kind.POLL_END}
 _TYPES: Final = {
     "m.sticker": Kind.STICKER,
     "m.reaction": Kind.REACTION,
     "m.room.redaction": Kind.DELETION,
-    "m.poll.start": Kind.POLL,
-    "org.matrix.msc3381.poll.start": Kind.POLL,
+    "m.call.invite": Kind.CALL,
+    "m.rtc.notification": Kind.CALL,
+    "org.matrix.msc4075.rtc.notification": Kind.CALL,
+    **{f"{prefix}.{name}": kind for name, kind in _POLLS.items() for prefix in ("m.poll", "org.matrix.msc3381.poll")},
 }
-_TAGS: Final = {
-    *("b", "strong", "i", "em", "u", "del", "s", "code", "pre", "blockquote", "p", "br", "hr", "ul", "ol", "li"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span", "a"),
-}
-_ATTRIBUTES: Final = {"a": {"href"}, "ol": {"start"}}
-_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_ROOM_MENTION: Final = re.compile(r"@room\b", re.IGNORECASE)
-_USER_LINK: Final = re.compile(r"(?:https://matrix\.to/#/|matrix:)", re.IGNORECASE)
+_NOISE: Final = ("m.key.verification.", "m.call.", "org.matrix.call.", "m.rtc.", "org.matrix.msc4075.")
+_WORDY: Final = frozenset({Kind.TEXT, Kind.NOTICE, Kind.EMOTE, Kind.LOCATION, Kind.OTHER})
 
 
-def message_of(room: RoomId, event: Json, kind_of_event: str, content: Json, *, encrypted: bool) -> Message:
-    """Build the message that an event carries. `kind_of_event` and `content` are the decrypted ones if it was so."""
-    kind, body_content, target = _kind(event, kind_of_event, content)
-    body = _text(body_content, kind)
+def message_of(room: RoomId, event: Json, event_type: str, content: Json, *, encrypted: bool) -> Message:
+    """Build the message that an event carries. `event_type` and `content` are the decrypted ones if it was so."""
+    relation = _relation(event, content)
+    kind = _kind(event_type, content, relation)
+    shown = _new_content(content) if kind is Kind.EDIT else content
+    form = _kind(event_type, shown, {}) if kind is Kind.EDIT else kind
+    attachment = _attachment(shown, form)
+    poll = poll_of(shown) if form is Kind.POLL else None
+    if (form in WITH_FILE and attachment is None) or (form is Kind.POLL and poll is None):
+        form = Kind.OTHER
+    replies_to = _reply(relation) if kind is not Kind.EDIT else None
+    body = _body(shown, form, relation, replies=replies_to is not None)
     oversized = _size(body) > MAX_BODY_BYTES
-    html = None if oversized else _html(body_content, room_left=MAX_BOTH_BYTES - _size(body))
     return Message(
         event_id=EventId(event["event_id"]),
         room_id=room,
         sender=UserId(event["sender"]),
         sent_at=_sent_at(event),
-        kind=kind,
+        kind=kind if kind is Kind.EDIT else form,
         body=body[:MAX_BODY_BYTES] if oversized else body,
-        html=html,
-        target=target,
+        html=None if oversized or not body else _html(shown, room_left=MAX_BOTH_BYTES - _size(body)),
+        form=form,
+        target=_target(event, content, relation, kind),
+        replies_to=replies_to,
+        attachment=attachment,
+        poll=poll,
+        vote=vote_of(content) if kind is Kind.POLL_VOTE else (),
         encrypted=encrypted,
         oversized=oversized,
     )
 
 
-def _kind(event: Json, event_type: str, content: Json) -> tuple[Kind, Json, EventId | None]:
-    relation = content.get("m.relates_to") or event.get("content", {}).get("m.relates_to")
-    relation = relation if isinstance(relation, dict) else {}
-    target = relation.get("event_id")
-    target = EventId(target) if isinstance(target, str) else None
-    if event_type == "m.room.message" and relation.get("rel_type") == "m.replace":
-        new = content.get("m.new_content")
-        return Kind.EDIT, new if isinstance(new, dict) else content, target
+def _relation(event: Json, content: Json) -> Json:
+    """Relations stand in clear on the wire, and in many clients also inside."""
+    wire = event.get("content")
+    relation = content.get("m.relates_to") or (wire.get("m.relates_to") if isinstance(wire, dict) else None)
+    return relation if isinstance(relation, dict) else {}
+
+
+def _kind(event_type: str, content: Json, relation: Json) -> Kind:
+    if relation.get("rel_type") == "m.replace" and event_type in {"m.room.message", *_TYPES}:
+        return Kind.EDIT
     if event_type == "m.room.message":
-        return _MSGTYPES.get(str(content.get("msgtype")), Kind.OTHER), content, None
-    kind = _TYPES.get(event_type, Kind.OTHER)
+        return _MSGTYPES.get(str(content.get("msgtype")), Kind.OTHER)
+    if event_type.startswith(_NOISE) and event_type not in _TYPES:
+        return Kind.NOISE
+    return _TYPES.get(event_type, Kind.OTHER)
+
+
+def _new_content(content: Json) -> Json:
+    new = content.get("m.new_content")
+    return new if isinstance(new, dict) else content
+
+
+def _target(event: Json, content: Json, relation: Json, kind: Kind) -> EventId | None:
     if kind is Kind.DELETION:
-        redacts = event.get("redacts") or content.get("redacts")
-        return kind, content, EventId(redacts) if isinstance(redacts, str) else None
-    if kind is Kind.REACTION:
-        return kind, {"body": str(relation.get("key", ""))[:64].replace("\ufe0f", "")}, target
-    return kind, content, target
+        target = event.get("redacts") or content.get("redacts")
+    elif kind in {Kind.EDIT, Kind.REACTION, Kind.POLL_VOTE, Kind.POLL_END}:
+        target = relation.get("event_id")
+    else:
+        return None
+    return EventId(target) if isinstance(target, str) else None
 
 
-def _text(content: Json, kind: Kind) -> str:
+def _reply(relation: Json) -> EventId | None:
+    """What is quoted; in a thread only if a person quoted it, not as a fallback for clients without threads."""
+    if relation.get("rel_type") == "m.thread" and relation.get("is_falling_back") is not False:
+        return None
+    quoted = relation.get("m.in_reply_to")
+    target = quoted.get("event_id") if isinstance(quoted, dict) else None
+    return EventId(target) if isinstance(target, str) else None
+
+
+def _attachment(content: Json, form: Kind) -> Attachment | None:
+    if form in WITH_FILE:
+        return attachment_of(content, form)
+    return place_of(content) if form is Kind.LOCATION else None
+
+
+def _body(content: Json, form: Kind, relation: Json, *, replies: bool) -> str:
+    if form is Kind.REACTION:
+        return reaction_key(relation.get("key"))
+    if form in WITH_FILE:
+        return harmless(_caption(content))
     body = content.get("body")
-    text = body if isinstance(body, str) else ""
-    if kind is Kind.TEXT and "m.in_reply_to" in str(content.get("m.relates_to", "")):
-        text = _without_reply_fallback(text)
-    return harmless(text)
+    if form not in _WORDY or not isinstance(body, str):
+        return ""
+    return harmless(_without_reply_fallback(body) if replies else body)
+
+
+def _caption(content: Json) -> str:
+    """The body of a file is its caption only if it is not the file's name (spec 1.10)."""
+    body, name = content.get("body"), content.get("filename")
+    return body if isinstance(body, str) and isinstance(name, str) and body != name else ""
 
 
 def _without_reply_fallback(text: str) -> str:
@@ -126,57 +163,6 @@ def _without_reply_block(html: str) -> str:
     """Drop the quotation that older clients put before a reply."""
     begin, end = html.find("<mx-reply>"), html.find("</mx-reply>")
     return html[:begin] + html[end + len("</mx-reply>") :] if 0 <= begin < end else html
-
-
-def clean_html(html: str) -> str:
-    """Reduce HTML to harmless formatting; links to people and rooms lose their target, `@room` its power."""
-    clean = nh3.clean(
-        html.encode(errors="ignore").decode(),  # halves of surrogate pairs are no text
-        tags=set(_TAGS),
-        attributes=dict(_ATTRIBUTES),
-        url_schemes={"http", "https", "mailto", "tel"},
-        attribute_filter=_no_user_links,
-        link_rel="noopener noreferrer",
-    )
-    return harmless(clean)
-
-
-def _no_user_links(tag: str, attribute: str, value: str) -> str | None:
-    return None if (tag, attribute) == ("a", "href") and _USER_LINK.match(value.strip()) else value
-
-
-def harmless(text: str) -> str:
-    """Return text without control and direction characters, and with `@room` spelled so that it wakes nobody."""
-    kept = "".join(c for c in text if c in "\n\t" or (c not in _BIDI and unicodedata.category(c) not in {"Cc", "Cs"}))
-    return _ROOM_MENTION.sub("@\u200broom", kept)
-
-
-def harmless_name(name: object, fallback: str) -> str:
-    """Return a display name of at most 60 characters on one line, or the fallback."""
-    if not isinstance(name, str):
-        return fallback
-    spaced = "".join(" " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in name)
-    kept = "".join(c for c in spaced if unicodedata.category(c) not in {"Cf", "Cs", "Co", "Cn"})
-    kept = " ".join(kept.split())[:60].strip()
-    return _ROOM_MENTION.sub("@\u200broom", kept) or fallback
-
-
-def content_of(message: Outgoing) -> Json:
-    """Build the content of what we send. An empty `m.mentions` says that nobody is meant by name (MSC3952)."""
-    content = _plain_content(message)
-    if message.replaces is None:
-        return content
-    edit = {"msgtype": content["msgtype"], "body": f"* {message.body[:EDIT_FALLBACK_CHARACTERS]}", "m.mentions": {}}
-    edit["m.new_content"] = content
-    edit["m.relates_to"] = {"rel_type": "m.replace", "event_id": message.replaces}
-    return edit
-
-
-def _plain_content(message: Outgoing) -> Json:
-    content: Json = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body, "m.mentions": {}}
-    if message.html is not None:
-        content |= {"format": "org.matrix.custom.html", "formatted_body": message.html}
-    return content
 
 
 def _sent_at(event: Json) -> datetime:

@@ -6,11 +6,14 @@ from typing import Any
 
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, TxnId, UserId
-from bot.domain.message import Forged, NoKey, Outgoing, Reading
+from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
 from bot.domain.room import Room, RoomKind
 from bot.flows.messenger import Page, RoomSpec
-from bot.matrix.content import STEP, content_of, harmless_name, message_of
+from bot.matrix.content import message_of
 from bot.matrix.e2ee.keys import Keys
+from bot.matrix.files import Files
+from bot.matrix.harmless import harmless_name
+from bot.matrix.outgoing import STEP, event_of, relation_of
 from bot.matrix.rooms import RoomMaker
 from bot.matrix.transport import Transport, quote
 from bot.store import rooms
@@ -34,6 +37,7 @@ class NioMessenger:
         self._database = database
         self._me = me
         self._maker = RoomMaker(transport, me)
+        self._files = Files(transport)
 
     async def read(self, room: RoomId, event: Json) -> Reading:
         """See the Protocol. A plain event in an encrypted room is no message of anybody."""
@@ -59,17 +63,17 @@ class NioMessenger:
         if not facts.encrypted:
             raise Refused("this room is not encrypted", code="not_encrypted")
         people = [*facts.present(), self._me]
-        content = await self._keys.seal(
-            room, people, "m.room.message", content_of(message), full_history=_staff_room(facts)
-        )
-        return await self._put(room, "m.room.encrypted", content | {STEP: txn} | _clear_relation(message), txn)
+        event_type, plain = event_of(message)
+        content = await self._keys.seal(room, people, event_type, plain, full_history=_staff_room(facts))
+        return await self._put(room, "m.room.encrypted", content | {STEP: txn} | relation_of(message), txn)
 
     async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
         """See the Protocol."""
         facts = await self._room(room)
         if facts.encrypted:
             raise Refused("this room is encrypted; nothing plain goes there", code="encrypted")
-        return await self._put(room, "m.room.message", content_of(message) | {STEP: txn}, txn)
+        event_type, content = event_of(message)
+        return await self._put(room, event_type, content | {STEP: txn}, txn)
 
     async def _put(self, room: RoomId, event_type: str, content: Json, txn: TxnId) -> EventId:
         answer = await self._transport.call("PUT", f"{_path(room)}/send/{event_type}/{quote(txn)}", content)
@@ -90,14 +94,51 @@ class NioMessenger:
             start = page.older
         raise Refused("too much was written since to look for our mark", code="mark_not_decidable")
 
-    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> EventId:
         """See the Protocol."""
         relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
         try:
-            await self._put(room, "m.reaction", {"m.relates_to": relation, STEP: txn}, txn)
+            return await self._put(room, "m.reaction", {"m.relates_to": relation, STEP: txn}, txn)
         except Refused as error:
-            if error.code != "M_DUPLICATE_ANNOTATION":
+            known = await self._our_reaction(room, event, key) if error.code == "M_DUPLICATE_ANNOTATION" else None
+            if known is None:
                 raise
+            return known
+
+    async def _our_reaction(self, room: RoomId, event: EventId, key: str) -> EventId | None:
+        for known in await self._relations(room, event, "m.annotation"):
+            relation = known.get("content", {}).get("m.relates_to", {})
+            if known.get("sender") == self._me and relation.get("key") == key:
+                return EventId(known["event_id"])
+        return None
+
+    async def event(self, room: RoomId, event: EventId) -> Json:
+        """See the Protocol."""
+        return dict(await self._transport.call("GET", f"{_path(room)}/event/{quote(event)}"))
+
+    async def referring(self, room: RoomId, event: EventId) -> Sequence[Json]:
+        """See the Protocol."""
+        return await self._relations(room, event, "m.reference")
+
+    async def _relations(self, room: RoomId, event: EventId, relation: str) -> list[Json]:
+        path = f"/_matrix/client/v1/rooms/{quote(room)}/relations/{quote(event)}/{relation}"
+        found: list[Json] = []
+        query = {"dir": "f", "limit": "100"}
+        for _ in range(MARK_PAGES):
+            page = await self._transport.call("GET", path, query=query)
+            found += [known for known in page.get("chunk") or [] if isinstance(known, dict)]
+            if not page.get("next_batch"):
+                break
+            query["from"] = str(page["next_batch"])
+        return found
+
+    async def new_file(self) -> str:
+        """See the Protocol."""
+        return await self._files.new()
+
+    async def seal_file(self, attachment: Attachment, mxc: str, *, secret: bytes, largest: int) -> Attachment:
+        """See the Protocol."""
+        return await self._files.seal(attachment, mxc, secret=secret, largest=largest)
 
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
         """See the Protocol."""
@@ -201,10 +242,3 @@ def _path(room: RoomId) -> str:
 def _staff_room(room: Room) -> bool:
     """In rooms that only staff are in, whoever is invited later may read what came before."""
     return room.kind in {RoomKind.CASE, RoomKind.INBOX, RoomKind.ADMIN}
-
-
-def _clear_relation(message: Outgoing) -> Json:
-    """Relations stand in clear beside the ciphertext, as the specification wants it."""
-    if message.replaces is None:
-        return {}
-    return {"m.relates_to": {"rel_type": "m.replace", "event_id": message.replaces}}

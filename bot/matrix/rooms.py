@@ -5,6 +5,7 @@ completed, or dropped and made again under the same alias.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -92,16 +93,37 @@ class RoomMaker:
             Transient: ask again; the next call goes on where this one stopped.
             Refused: the server does not allow it.
         """
+        if self._slots.locked():
+            # Who waits must not stand in the way of messages for which no room has to be made.
+            raise Transient("two rooms are being made already", retry_after_s=0.2)
         async with self._slots:
             try:
-                answer = await self._transport.call("POST", "/_matrix/client/v3/createRoom", creation(spec))
-                return RoomId(answer["room_id"])
+                return await self._create(spec)
             except Refused as refusal:
                 # 400 M_ROOM_IN_USE or 409 M_UNKNOWN, depending on a race inside Synapse: the alias decides.
                 room = await self.resolve(spec.alias)
+                if room is None and refusal.status == 403 and spec.invite:
+                    return await self._create_and_invite(spec)
                 if room is None:
-                    raise refusal
+                    raise
             return await self._completed(spec, room)
+
+    async def _create(self, spec: RoomSpec) -> RoomId:
+        answer = await self._transport.call("POST", "/_matrix/client/v3/createRoom", creation(spec))
+        return RoomId(answer["room_id"])
+
+    async def _create_and_invite(self, spec: RoomSpec) -> RoomId:
+        """One person who may not be invited (`M_INVITE_BLOCKED`, MSC4155) must not keep the others from a room."""
+        room = await self._create(replace(spec, invite=()))
+        for user in spec.invite:
+            await self._invite(room, user)
+        return room
+
+    async def _invite(self, room: RoomId, user: UserId) -> None:
+        try:
+            await self._transport.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/invite", {"user_id": user})
+        except Refused as error:
+            log.warning("invite_refused", code=error.code, status=error.status)
 
     async def resolve(self, alias: str) -> RoomId | None:
         """Return the room an alias points to."""
@@ -150,7 +172,7 @@ class RoomMaker:
             await self._leave(room)
             raise Transient("half a room was dropped and will be made again", retry_after_s=0.1)
         for user in _missing(state, spec):
-            await self._transport.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/invite", {"user_id": user})
+            await self._invite(room, user)
         return room
 
     async def _leave(self, room: RoomId) -> None:

@@ -5,7 +5,7 @@ Timelines never pass through nio: it would decrypt them in place and treat what 
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import RoomId, SessionId, UserId
+from bot.domain.ids import EventId, RoomId, SessionId, UserId
 from bot.flows.intake import Batch, RoomUpdate
 from bot.matrix.e2ee.keys import Keys
 from bot.matrix.transport import Transport
@@ -28,20 +28,23 @@ TO_DEVICE_LIMIT = 100
 
 LONGEST_PAUSE_S = 60.0
 
-FILTER: Final = {
-    "presence": {"not_types": ["*"]},
-    "account_data": {"not_types": ["*"]},
-    "room": {
-        "account_data": {"not_types": ["*"]},
-        "ephemeral": {"not_types": ["*"]},
-        "state": {
-            "types": ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"],
-            "lazy_load_members": False,
+NOTHING: Final = {"not_types": ["*"]}
+STATE_TYPES: Final = ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"]
+
+
+def sync_filter(*, receipts: bool) -> Json:
+    """Return what we want to hear of: no more than is used."""
+    return {
+        "presence": NOTHING,
+        "account_data": NOTHING,
+        "room": {
+            "account_data": NOTHING,
+            "ephemeral": {"types": ["m.receipt"]} if receipts else NOTHING,
+            "state": {"types": STATE_TYPES, "lazy_load_members": False},
+            "timeline": {"limit": 100},
+            "include_leave": False,
         },
-        "timeline": {"limit": 100},
-        "include_leave": False,
-    },
-}
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,17 @@ class Listeners:
 class Session:
     """Long-polls `/sync` for as long as the process lives."""
 
-    def __init__(self, transport: Transport, keys: Keys, database: Database, me: UserId, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        keys: Keys,
+        database: Database,
+        me: UserId,
+        *,
+        timeout_s: float,
+        receipts: bool = False,
+    ) -> None:
+        self._filter = json.dumps(sync_filter(receipts=receipts))
         self._transport = transport
         self._keys = keys
         self._database = database
@@ -87,7 +100,7 @@ class Session:
     async def step(self, listeners: Listeners, *, quick: bool) -> bool:
         """Do one sync; return whether the server has more for us right now."""
         token = await facts.get(self._database, facts.SYNC_TOKEN)
-        query = {"filter": json.dumps(FILTER), "timeout": str(0 if quick else round(self._timeout_s * 1000))}
+        query = {"filter": self._filter, "timeout": str(0 if quick else round(self._timeout_s * 1000))}
         if token:
             query["since"] = token
         response = await self._transport.call(
@@ -156,7 +169,16 @@ def _joined(room: str, part: Json) -> RoomUpdate:
         timeline=tuple(timeline),
         limited=about.get("limited") is True,
         prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+        read_by=tuple(_receipts(part)),
     )
+
+
+def _receipts(part: Json) -> Iterator[tuple[UserId, EventId]]:
+    for receipt in _list(part, "ephemeral", "events"):
+        content = receipt.get("content")
+        for event, kinds in content.items() if isinstance(content, dict) else ():
+            readers = kinds.get("m.read") if isinstance(kinds, dict) else None
+            yield from ((UserId(user), EventId(event)) for user in readers or {})
 
 
 def _left(room: str, part: Json) -> RoomUpdate:

@@ -14,7 +14,7 @@ from bot.domain.errors import Fatal, Refused, Transient
 
 Json = dict[str, Any]
 
-LARGEST_ANSWER = 256 * 1024 * 1024
+FILE_TIMEOUT_S = 120.0
 
 
 def quote(piece: str) -> str:
@@ -62,6 +62,42 @@ class Transport:
             ) as response:
                 text = await response.text()
                 return _result(response.status, response.headers.get("Retry-After"), text)
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+            raise Transient(f"no answer from the server ({type(error).__name__})") from None
+
+    async def download(self, path: str, *, largest: int) -> bytes:
+        """GET a file.
+
+        Raises:
+            Transient, Fatal: as `call`.
+            Refused: as `call`, and with code `too_large` if it has more than `largest` bytes.
+        """
+        headers = {"Authorization": f"Bearer {self.access_token}"}
+        timeout = aiohttp.ClientTimeout(total=FILE_TIMEOUT_S)
+        try:
+            async with self._opened().get(
+                self._url + path, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    _result(response.status, response.headers.get("Retry-After"), await response.text())
+                data = await response.content.read(largest + 1)
+                while len(data) <= largest and (more := await response.content.read(largest + 1 - len(data))):
+                    data += more
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+            raise Transient(f"no answer from the server ({type(error).__name__})") from None
+        if len(data) > largest:
+            raise Refused("the file is larger than we carry", code="too_large")
+        return data
+
+    async def upload(self, path: str, data: bytes) -> None:
+        """PUT a file of nameless bytes. Raises as `call`."""
+        headers = {"Authorization": f"Bearer {self.access_token}", "Content-Type": "application/octet-stream"}
+        timeout = aiohttp.ClientTimeout(total=FILE_TIMEOUT_S)
+        try:
+            async with self._opened().put(
+                self._url + path, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                _result(response.status, response.headers.get("Retry-After"), await response.text())
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
             raise Transient(f"no answer from the server ({type(error).__name__})") from None
 

@@ -10,6 +10,8 @@ from bot.domain.ids import EventId, ItemId, Lane, RoomId, SessionId, UserId
 from bot.store import facts
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
+Reader = Database | Tx
+
 _COLUMNS = (
     "id, lane, room_id, kind, state, sender, sent_at, arrived_at, body, seq, sub, plan, planned_at, attempts, reason"
 )
@@ -94,10 +96,16 @@ async def next_of(database: Database, lane: Lane) -> Item | None:
     return _item(row) if row else None
 
 
-async def get(database: Database, item_id: ItemId) -> Item | None:
-    """Return one item by its id."""
-    row = await database.one(f"SELECT {_COLUMNS} FROM arrivals WHERE id = ?", item_id)  # noqa: S608
+async def get(reader: Reader, item_id: str) -> Item | None:
+    """Return one item by its id, an event by its event id."""
+    row = await reader.one(f"SELECT {_COLUMNS} FROM arrivals WHERE id = ?", item_id)  # noqa: S608
     return _item(row) if row else None
+
+
+async def author_of(reader: Reader, event: EventId) -> UserId | None:
+    """Return who wrote an event that came to us; None if it did not."""
+    row = await reader.one("SELECT sender FROM arrivals WHERE id = ? AND kind = 'event'", event)
+    return UserId(row[0]) if row else None
 
 
 async def open_lanes(database: Database) -> list[Lane]:
@@ -105,13 +113,29 @@ async def open_lanes(database: Database) -> list[Lane]:
     return [Lane(row[0]) for row in await database.all("SELECT DISTINCT lane FROM arrivals WHERE state = 'new'")]
 
 
-async def plan(tx: Tx, item: Item, plan: dict[str, Any], now: datetime) -> None:
-    """T1b: write down what the item decided. From now on every run follows it."""
-    await tx.run(
-        "UPDATE arrivals SET plan = ?, planned_at = ? WHERE id = ? AND plan IS NULL",
-        json.dumps(plan),
+async def plan(tx: Tx, item: Item, plan: dict[str, Any], now: datetime) -> bool:
+    """T1b: write down what the item decided. From now on every run follows it. False: it was withdrawn meanwhile."""
+    changed = await tx.run(
+        "UPDATE arrivals SET plan = ?, planned_at = ? WHERE id = ? AND plan IS NULL AND state = 'new'",
+        json.dumps(plan, ensure_ascii=False),
         to_ms(now),
         item.id,
+    )
+    return changed > 0
+
+
+async def add_to_plan(tx: Tx, item: Item, plan: dict[str, Any]) -> None:
+    """Write down more of a plan, before the step that needs it."""
+    await tx.run("UPDATE arrivals SET plan = ? WHERE id = ?", json.dumps(plan, ensure_ascii=False), item.id)
+
+
+async def withdraw(tx: Tx, event: EventId, author: UserId) -> None:
+    """Its author deleted an event that we have not begun to handle: nothing of it is kept."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL, session_id = NULL, reason = ''"
+        " WHERE id = ? AND sender = ? AND plan IS NULL AND state != 'done'",
+        event,
+        author,
     )
 
 
@@ -136,9 +160,47 @@ async def wait_for_key(tx: Tx, item: Item, session: SessionId) -> None:
     )
 
 
-async def count_attempt(tx: Tx, item: Item) -> None:
-    """One more try failed for now."""
-    await tx.run("UPDATE arrivals SET attempts = attempts + 1 WHERE id = ?", item.id)
+async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
+    """The item steps aside and decides anew when it comes back."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = NULL, planned_at = NULL WHERE id = ?",
+        *(reason, to_ms(until), item.id),
+    )
+
+
+async def waiting_for(reader: Reader, lane: Lane, reason: str) -> int:
+    """Return how many items of a lane wait for this, or were let go on and have not been handled yet."""
+    row = await reader.one(
+        "SELECT count(*) FROM arrivals WHERE lane = ? AND reason = ? AND state IN ('new', 'waiting')", lane, reason
+    )
+    return int(row[0]) if row else 0
+
+
+async def go_on(tx: Tx, lane: Lane, reason: str) -> None:
+    """Let what waits for this in a lane be handled."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'new', retry_at = NULL WHERE lane = ? AND reason = ? AND state = 'waiting'",
+        *(lane, reason),
+    )
+
+
+async def stuck(reader: Reader, lane: str | None = None) -> list[Item]:
+    """Return what waits for a key or an answer, or is parked, of one lane or of all, the oldest first."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM arrivals WHERE (state = 'parked' OR (state = 'waiting' AND reason != ''))"  # noqa: S608
+        " AND (lane = ?1 OR ?1 IS NULL) ORDER BY seq, sub",
+        lane,
+    )
+    return [_item(row) for row in rows]
+
+
+async def retry(tx: Tx, item: Item, at: datetime) -> None:
+    """Let an item be tried again at this time, at its old place in its lane, with the plan it has."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'waiting', retry_at = ?, session_id = NULL, attempts = attempts + 1"
+        " WHERE id = ? AND state IN ('waiting', 'parked')",
+        *(to_ms(at), item.id),
+    )
 
 
 async def move(tx: Tx, item: Item, lane: Lane) -> None:

@@ -11,7 +11,7 @@ from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
 _COLUMNS = (
     "number, customer_id, desk, state, alias, opened_at, room_id, label, previous, card_event, inbox_event,"
-    " closed_at, shown_name, renamed_at"
+    " closed_at, shown_name, renamed_at, touched_at"
 )
 Reader = Database | Tx
 
@@ -32,6 +32,7 @@ def _case(row: Row) -> Case:
         closed_at=from_ms(row[11]) if row[11] is not None else None,
         shown_name=row[12],
         renamed_at=from_ms(row[13]) if row[13] is not None else None,
+        touched_at=from_ms(row[14]) if row[14] is not None else None,
     )
 
 
@@ -50,6 +51,23 @@ async def get(reader: Reader, number: CaseNumber) -> Case:
 async def latest_of(reader: Reader, customer: CustomerId) -> Case | None:
     """Return the newest case of a customer."""
     return await _first(reader, "customer_id = ? ORDER BY number DESC", customer)
+
+
+async def find(reader: Reader, number: CaseNumber) -> Case | None:
+    """Return a case that a person named."""
+    return await _first(reader, "number = ?", number)
+
+
+async def number_of_lane(reader: Reader, lane: str) -> CaseNumber | None:
+    """Return the newest case of the customer whose lane this is."""
+    row = await reader.one("SELECT max(number) FROM cases WHERE 'customer:' || customer_id = ?", lane)
+    return CaseNumber(row[0]) if row and row[0] is not None else None
+
+
+async def all_of(reader: Reader, customer: CustomerId) -> Sequence[Case]:
+    """Return the cases of a customer, the newest first."""
+    rows = await reader.all(f"SELECT {_COLUMNS} FROM cases WHERE customer_id = ? ORDER BY number DESC", customer)  # noqa: S608
+    return tuple(_case(row) for row in rows)
 
 
 async def plan_new(
@@ -73,9 +91,19 @@ async def set_room(tx: Tx, number: CaseNumber, room: RoomId, shown_name: str, no
     )
 
 
-async def set_cards(tx: Tx, number: CaseNumber, *, card: EventId, inbox: EventId) -> None:
-    """The cards of a case exist."""
-    await tx.run("UPDATE cases SET card_event = ?, inbox_event = ? WHERE number = ?", card, inbox, number)
+async def set_inbox_card(tx: Tx, number: CaseNumber, event: EventId) -> None:
+    """The card of a case stands in the inbox."""
+    await tx.run("UPDATE cases SET inbox_event = ? WHERE number = ?", event, number)
+
+
+async def set_card(tx: Tx, number: CaseNumber, event: EventId) -> None:
+    """The card of a case stands in its room."""
+    await tx.run("UPDATE cases SET card_event = ? WHERE number = ?", event, number)
+
+
+async def touch(tx: Tx, number: CaseNumber, now: datetime) -> None:
+    """Staff wrote in this case, or somebody chose it: what comes next without a quotation belongs here."""
+    await tx.run("UPDATE cases SET touched_at = ? WHERE number = ?", to_ms(now), number)
 
 
 async def set_state(tx: Tx, number: CaseNumber, state: CaseState, now: datetime) -> None:

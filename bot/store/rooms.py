@@ -4,18 +4,18 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, RoomId, UserId
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane, RoomId, UserId
 from bot.domain.room import Room, RoomKind
 from bot.store.database import Database, Row, Tx, to_ms
 
 _COLUMNS = (
     "room_id, kind, customer_id, case_number, desk, ours, space, encrypted, version, replaced_by, membership,"
-    " last_event"
+    " last_event, predecessor"
 )
 Reader = Database | Tx
 
 
-def _room(row: Row, members: dict[UserId, str]) -> Room:
+def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> Room:
     return Room(
         room_id=RoomId(row[0]),
         kind=RoomKind(row[1]),
@@ -29,7 +29,9 @@ def _room(row: Row, members: dict[UserId, str]) -> Room:
         replaced_by=row[9],
         membership=row[10],
         last_event=EventId(row[11]) if row[11] else None,
+        predecessor=row[12],
         members=members,
+        accepted=accepted,
     )
 
 
@@ -38,19 +40,21 @@ async def find(reader: Reader, room_id: RoomId) -> Room | None:
     row = await reader.one(f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ?", room_id)  # noqa: S608
     if row is None:
         return None
-    members = await reader.all("SELECT user_id, membership FROM members WHERE room_id = ?", room_id)
-    return _room(row, {UserId(user): membership for user, membership in members})
+    members = await reader.all("SELECT user_id, membership, accepted FROM members WHERE room_id = ?", room_id)
+    accepted = frozenset(UserId(user) for user, _, is_accepted in members if is_accepted)
+    return _room(row, {UserId(user): membership for user, membership, _ in members}, accepted)
 
 
 async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
     """Write the facts of a room; only what differs from `known` is touched."""
     if known is None or _facts(known) != _facts(room):
         await tx.run(
-            f"INSERT INTO rooms ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            f"INSERT INTO rooms ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
             " ON CONFLICT (room_id) DO UPDATE SET kind = excluded.kind, customer_id = excluded.customer_id,"
             " case_number = excluded.case_number, desk = excluded.desk, ours = excluded.ours, space = excluded.space,"
             " encrypted = max(encrypted, excluded.encrypted), version = excluded.version,"
-            " replaced_by = excluded.replaced_by, membership = excluded.membership, last_event = excluded.last_event",
+            " replaced_by = excluded.replaced_by, membership = excluded.membership, last_event = excluded.last_event,"
+            " predecessor = excluded.predecessor",
             *_facts(room),
         )
     before = known.members if known else {}
@@ -63,17 +67,24 @@ def _facts(room: Room) -> tuple[object, ...]:
     return (
         *(room.room_id, room.kind.value, room.customer_id, room.case_number, room.desk, int(room.ours)),
         *(int(room.space), int(room.encrypted), room.version, room.replaced_by, room.membership, room.last_event),
+        room.predecessor,
     )
 
 
 async def set_member(tx: Tx, room_id: RoomId, user: UserId, membership: str) -> None:
     """Write down where one user stands in a room."""
     await tx.run(
-        "INSERT INTO members VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET membership = excluded.membership",
+        "INSERT INTO members (room_id, user_id, membership) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET membership = excluded.membership",
         room_id,
         user,
         membership,
     )
+
+
+async def accept(tx: Tx, room_id: RoomId, user: UserId) -> None:
+    """Staff agreed that this person reads along in a customer's room."""
+    await tx.run("UPDATE members SET accepted = 1 WHERE room_id = ? AND user_id = ?", room_id, user)
 
 
 async def read_mark(database: Database, room_id: RoomId) -> EventId | None:
@@ -119,6 +130,12 @@ async def customer_room(reader: Reader, customer: CustomerId) -> RoomId | None:
 async def set_customer_room(tx: Tx, customer: CustomerId, room: RoomId | None) -> None:
     """The newest usable room of a customer is their customer room."""
     await tx.run("UPDATE customers SET room_id = ? WHERE id = ?", room, customer)
+
+
+async def of_lane(reader: Reader, lane: Lane) -> Sequence[RoomId]:
+    """Return the rooms of a customer's lane: their own ones and their cases'."""
+    rows = await reader.all("SELECT room_id FROM rooms WHERE 'customer:' || customer_id = ?", lane)
+    return tuple(RoomId(row[0]) for row in rows)
 
 
 async def make_place(tx: Tx, name: str) -> tuple[str, RoomId | None]:

@@ -1,5 +1,6 @@
 """What every Messenger promises, asked of the fake and of the real one on a real homeserver. So the fake cannot lie."""
 
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import pytest
 import pytest_asyncio
 
 from bot import app
+from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, TxnId, UserId
 from bot.domain.message import Forged, Kind, Message, Outgoing
 from bot.flows.messenger import Messenger, RoomSpec
-from bot.matrix.content import STEP
+from bot.matrix.outgoing import STEP
 from tests.business import a_business
 from tests.flows.fake import FakeMessenger
 
@@ -47,10 +49,20 @@ async def _fake() -> AsyncIterator[Side]:
     yield Side(fake, me, UserId("@friend:example.org"), state)
 
 
+@contextlib.asynccontextmanager
+async def _closing(peer: Peer) -> AsyncIterator[Peer]:
+    try:
+        yield peer
+    finally:
+        await peer.close()
+
+
 async def _real(synapse: LocalSynapse, folder: Path) -> AsyncIterator[Side]:
     business = await a_business(synapse, folder)
     friend = await business.account("friend")
-    async with app.opened(business.settings()) as parts:
+    (folder / "friend").mkdir()
+    peer = await Peer.login(synapse.url, friend.localpart, friend.password, store=folder / "friend")
+    async with _closing(peer), app.opened(business.settings()) as parts:
         await parts.keys.start()
 
         async def state(room: RoomId, event_type: str) -> Json:

@@ -12,9 +12,12 @@ from typing import Any, Literal
 
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
-from bot.domain.message import Forged, NoKey, Outgoing, Reading
+from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
 from bot.flows.messenger import Page, RoomSpec
-from bot.matrix.content import STEP, content_of, message_of
+from bot.matrix.attachments import file_object, with_file
+from bot.matrix.content import message_of
+from bot.matrix.files import seal
+from bot.matrix.outgoing import STEP, event_of
 
 Json = dict[str, Any]
 
@@ -83,6 +86,7 @@ class FakeMessenger:
         self.asked: list[EventId] = []
         self.missing_keys: set[SessionId] = set()
         self.calls: list[str] = []
+        self.files: dict[str, bytes] = {}
         self.failure: Failure | None = None
         self.numbers = itertools.count(1)
 
@@ -106,13 +110,13 @@ class FakeMessenger:
     async def send(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
         if not self.rooms[room].encrypted:
             raise Refused("this room is not encrypted", code="not_encrypted")
-        return self._put(room, "m.room.message", content_of(message), txn)
+        return self._put(room, *event_of(message), txn)
 
     @step
     async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
         if self.rooms[room].encrypted:
             raise Refused("this room is encrypted", code="encrypted")
-        return self._put(room, "m.room.message", content_of(message), txn)
+        return self._put(room, *event_of(message), txn)
 
     def _put(self, room: RoomId, event_type: str, content: Json, txn: TxnId) -> EventId:
         if self.rooms[room].members.get(self.me) != "join":
@@ -142,17 +146,57 @@ class FakeMessenger:
         return None
 
     @step
-    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> None:
+    async def react(self, room: RoomId, event: EventId, key: str, *, txn: TxnId) -> EventId:
         relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
-        if any(known["content"].get("m.relates_to") == relation for known in self.rooms[room].events):
-            return
-        self._put(room, "m.reaction", {"m.relates_to": relation}, txn)
+        for known in self.rooms[room].events:
+            if known["sender"] == self.me and known["content"].get("m.relates_to") == relation:
+                return EventId(known["event_id"])
+        return self._put(room, "m.reaction", {"m.relates_to": relation}, txn)
 
     @step
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
+        self.clear(room, event)
+
+    def clear(self, room: RoomId, event: EventId) -> None:
+        """Delete what an event said, as the server does."""
         for known in self.rooms[room].events:
             if known["event_id"] == event:
                 known["content"] = {}
+
+    async def event(self, room: RoomId, event: EventId) -> Json:
+        for known in self.rooms[room].events if room in self.rooms else []:
+            if known["event_id"] == event:
+                return self._with_newest_edit(room, known)
+        raise Refused("no such event", code="M_NOT_FOUND", status=404)
+
+    def _with_newest_edit(self, room: RoomId, event: Json) -> Json:
+        edits = [e for e in self._related(room, event["event_id"], "m.replace") if e["sender"] == event["sender"]]
+        return event | ({"unsigned": {"m.relations": {"m.replace": edits[-1]}}} if edits else {})
+
+    async def referring(self, room: RoomId, event: EventId) -> Sequence[Json]:
+        return self._related(room, event, "m.reference")
+
+    def _related(self, room: RoomId, event: str, rel_type: str) -> list[Json]:
+        def fits(known: Json) -> bool:
+            relation = known["content"].get("m.relates_to", {})
+            return (relation.get("rel_type"), relation.get("event_id")) == (rel_type, event)
+
+        return [known for known in self.rooms[room].events if fits(known)]
+
+    @step
+    async def new_file(self) -> str:
+        return f"mxc://example.org/ours{next(self.numbers)}"
+
+    @step
+    async def seal_file(self, attachment: Attachment, mxc: str, *, secret: bytes, largest: int) -> Attachment:
+        data = self.files.get(attachment.open_mxc)
+        if data is None:
+            raise Refused("no such file", code="M_NOT_FOUND", status=404)
+        if len(data) > largest:
+            raise Refused("too large", code="too_large")
+        sealed = seal(data, secret)
+        self.files[mxc] = sealed.data
+        return with_file(attachment, file_object(mxc, key=sealed.key, iv=sealed.iv, sha256=sealed.sha256))
 
     @step
     async def create_room(self, spec: RoomSpec) -> RoomId:

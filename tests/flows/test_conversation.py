@@ -125,7 +125,7 @@ async def test_an_edit_edits_the_copy(world: World) -> None:
     original = await world.says(ANNA, chat, "um acht")
     case = await world.case(ANNA)
     assert case.room_id
-    copy = await links.copy_of(world.database, original, case.room_id)
+    copy = await links.counterpart(world.database, original, case.room_id)
 
     replacement = {"msgtype": "m.text", "body": "um neun"}
     relation = {"rel_type": "m.replace", "event_id": original}
@@ -156,10 +156,10 @@ async def test_what_we_cannot_carry_is_said_to_both_sides(world: World) -> None:
     chat = await world.chat(ANNA)
     await world.says(ANNA, chat, "Hallo")
 
-    await world.says(ANNA, chat, "bremse.jpg", msgtype="m.image", url="mxc://x/y")
+    await world.says(ANNA, chat, "wichtig", msgtype="de.example.new")
 
-    assert "Bild" in world.server.rooms[chat].texts()[-1]
-    assert "Bild" in (await world.case_room(ANNA)).texts()[-1]
+    assert "unbekannte Art" in world.server.rooms[chat].texts()[-1]
+    assert (await world.case_room(ANNA)).texts()[-1].endswith("\nwichtig")
 
 
 async def test_a_notice_opens_no_case_and_gets_no_answer(world: World) -> None:

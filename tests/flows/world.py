@@ -92,7 +92,7 @@ class World:
         """Let the worker do everything that can be done now. A crash comes out as `Crash`."""
         dispatch = Dispatch(self.around)
         worker = Worker(self.around, dispatch.handle)
-        dispatch.wake = worker.wake
+        self.around.bookkeeping.wake = worker.wake
 
         async def nothing_left() -> bool:
             return not await arrivals.open_lanes(self.database)

@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 
 from bot.domain.ids import EventId, RoomId
 from bot.domain.message import Kind, Message, Outgoing
-from bot.matrix.content import clean_html, content_of, harmless, harmless_name, message_of
+from bot.matrix.content import message_of
+from bot.matrix.harmless import clean_html, harmless, harmless_name
+from bot.matrix.outgoing import event_of
 
 Json = dict[str, Any]
 EVENT: Json = {"event_id": "$1", "sender": "@anna:x", "origin_server_ts": 1_700_000_000_000}
+KEY = {"kty": "oct", "alg": "A256CTR", "ext": True, "k": "A" * 43, "key_ops": ["encrypt", "decrypt"]}
+FILE: Json = {"v": "v2", "url": "mxc://x/abc", "key": KEY, "iv": "A" * 22, "hashes": {"sha256": "A" * 43}}
+POLL: Json = {"question": {"body": "Wann?"}, "answers": [{"id": "a", "org.matrix.msc1767.text": "acht"}]}
 
 
 def read(event_type: str, content: Json, **event: Any) -> Message:
@@ -28,15 +33,24 @@ def text(body: str, **more: Any) -> Json:
         ("m.room.message", text("a"), Kind.TEXT),
         ("m.room.message", {"msgtype": "m.notice", "body": "a"}, Kind.NOTICE),
         ("m.room.message", {"msgtype": "m.emote", "body": "a"}, Kind.EMOTE),
-        ("m.room.message", {"msgtype": "m.image", "body": "a"}, Kind.IMAGE),
-        ("m.room.message", {"msgtype": "m.file", "body": "a"}, Kind.FILE),
-        ("m.room.message", {"msgtype": "m.audio", "body": "a"}, Kind.AUDIO),
-        ("m.room.message", {"msgtype": "m.video", "body": "a"}, Kind.VIDEO),
+        ("m.room.message", {"msgtype": "m.image", "body": "a", "file": FILE}, Kind.IMAGE),
+        ("m.room.message", {"msgtype": "m.file", "body": "a", "file": FILE}, Kind.FILE),
+        ("m.room.message", {"msgtype": "m.audio", "body": "a", "file": FILE}, Kind.AUDIO),
+        ("m.room.message", {"msgtype": "m.video", "body": "a", "file": FILE}, Kind.VIDEO),
         ("m.room.message", {"msgtype": "m.location", "body": "a"}, Kind.LOCATION),
         ("m.room.message", {"msgtype": "de.example"}, Kind.OTHER),
         ("m.room.message", {}, Kind.OTHER),
-        ("m.sticker", {"body": "a"}, Kind.STICKER),
-        ("org.matrix.msc3381.poll.start", {}, Kind.POLL),
+        ("m.sticker", {"body": "a", "url": "mxc://x/abc"}, Kind.STICKER),
+        ("org.matrix.msc3381.poll.start", {"org.matrix.msc3381.poll.start": POLL}, Kind.POLL),
+        ("m.poll.start", {"m.poll.start": POLL}, Kind.POLL),
+        ("org.matrix.msc3381.poll.response", {}, Kind.POLL_VOTE),
+        ("org.matrix.msc3381.poll.end", {}, Kind.POLL_END),
+        ("m.call.invite", {}, Kind.CALL),
+        ("m.call.candidates", {}, Kind.NOISE),
+        ("m.key.verification.start", {}, Kind.NOISE),
+        ("m.room.message", {"msgtype": "m.image", "body": "a"}, Kind.OTHER),
+        ("m.sticker", {"body": "a"}, Kind.OTHER),
+        ("org.matrix.msc3381.poll.start", {}, Kind.OTHER),
         ("de.example", {}, Kind.OTHER),
     ],
 )
@@ -115,7 +129,7 @@ json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-keys = ["msgtype", "body", "format", "formatted_body", "m.relates_to", "m.new_content", "redacts"]
+keys = ["msgtype", "body", "format", "formatted_body", "m.relates_to", "m.new_content", "redacts", "file", "info"]
 contents = st.dictionaries(st.sampled_from(keys) | st.text(max_size=5), json, max_size=5)
 types = st.sampled_from(["m.room.message", "m.reaction", "m.room.redaction", "m.sticker"]) | st.text(max_size=8)
 
@@ -128,13 +142,13 @@ def test_anything_becomes_a_message(event_type: str, content: Json, stamp: Any) 
 
 
 def test_what_we_send_means_nobody_by_name() -> None:
-    assert content_of(Outgoing("x"))["m.mentions"] == {}
-    assert content_of(Outgoing("x", notice=True))["msgtype"] == "m.notice"
+    assert event_of(Outgoing("x"))[1]["m.mentions"] == {}
+    assert event_of(Outgoing("x", notice=True))[1]["msgtype"] == "m.notice"
 
 
 def test_our_edit_carries_old_and_new_form() -> None:
-    content = content_of(Outgoing("neu", html="<b>neu</b>", replaces=EventId("$0")))
+    _, content = event_of(Outgoing("neu", html="<b>neu</b>", replaces=EventId("$0")))
     assert content["body"] == "* neu"
-    assert len(content_of(Outgoing("x" * 30_000, replaces=EventId("$0")))["body"]) < 400
+    assert len(event_of(Outgoing("x" * 30_000, replaces=EventId("$0")))[1]["body"]) < 400
     assert content["m.new_content"]["formatted_body"] == "<b>neu</b>"
     assert content["m.relates_to"] == {"rel_type": "m.replace", "event_id": "$0"}

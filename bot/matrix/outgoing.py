@@ -1,0 +1,60 @@
+"""`domain.Outgoing` to Matrix events. An empty `m.mentions` says that nobody is meant by name (MSC3952)."""
+
+from typing import Any, Final
+
+from bot.domain.message import Kind, Outgoing
+
+STEP = "de.botschaft.step"
+"""The clear mark beside the ciphertext of everything we send."""
+
+EDIT_FALLBACK_CHARACTERS = 300
+"""An edit carries its text twice; what clients without edits are shown may be shorter."""
+
+Json = dict[str, Any]
+
+_MSGTYPES: Final = {
+    Kind.EMOTE: "m.emote",
+    Kind.IMAGE: "m.image",
+    Kind.FILE: "m.file",
+    Kind.AUDIO: "m.audio",
+    Kind.VIDEO: "m.video",
+    Kind.LOCATION: "m.location",
+}
+
+
+def event_of(message: Outgoing) -> tuple[str, Json]:
+    """Return type and content of the event that says this."""
+    if message.form is Kind.STICKER and message.replaces is None and message.attachment and not message.body:
+        content = dict(message.attachment.content)
+        content["body"] = content.pop("filename")
+        return "m.sticker", content | _reply(message)
+    content = _plain(message)
+    if message.replaces is None:
+        return "m.room.message", content | _reply(message)
+    edit = {"msgtype": content["msgtype"], "body": f"* {content['body'][:EDIT_FALLBACK_CHARACTERS]}", "m.mentions": {}}
+    edit["m.new_content"] = content
+    edit |= {name: content[name] for name in ("file", "info", "filename", "geo_uri") if name in content}
+    return "m.room.message", edit | relation_of(message)
+
+
+def relation_of(message: Outgoing) -> Json:
+    """Return the relation of the event; it stands in clear beside the ciphertext, as the specification wants it."""
+    if message.replaces is not None:
+        return {"m.relates_to": {"rel_type": "m.replace", "event_id": message.replaces}}
+    return _reply(message)
+
+
+def _reply(message: Outgoing) -> Json:
+    return {"m.relates_to": {"m.in_reply_to": {"event_id": message.replies_to}}} if message.replies_to else {}
+
+
+def _plain(message: Outgoing) -> Json:
+    form = Kind.IMAGE if message.form is Kind.STICKER else message.form
+    msgtype = "m.notice" if message.notice else _MSGTYPES.get(form, "m.text")
+    content: Json = {"msgtype": msgtype, "body": message.body, "m.mentions": {}}
+    if message.attachment:
+        content |= message.attachment.content
+        content["body"] = message.body or message.attachment.file_name
+    if message.html is not None:
+        content |= {"format": "org.matrix.custom.html", "formatted_body": message.html}
+    return content
