@@ -1,0 +1,221 @@
+"""The customer's room in real life: second chats, further people, upgrades; and several matters at a time."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bot.domain.case import CaseState
+from bot.domain.errors import Refused
+from bot.domain.ids import CaseNumber, RoomId, UserId
+from bot.flows import choosing, stuck
+from bot.flows.intake import RoomUpdate
+from bot.store import arrivals, cases, rooms
+from tests.flows.shown import only, shown
+from tests.flows.world import ANNA, BERT, EVA, JAN, ME, World
+
+Json = dict[str, Any]
+GUEST = UserId("@wife:elsewhere.example")
+
+
+def bodies(world: World, room: RoomId) -> list[str]:
+    return [message.body for message in shown(world.server.rooms[room])]
+
+
+async def two_open_cases(world: World) -> tuple[RoomId, RoomId, RoomId]:
+    """Anna's chat and the rooms of her cases 1001 and 1002, both open."""
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Bremse")
+    first = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, first, "!zu")
+    world.later(days=30)
+    await world.says(ANNA, chat, "Reifen")
+    second = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, first, "!auf")
+    return chat, first, second
+
+
+async def test_the_quoted_message_chooses_the_case(world: World) -> None:
+    chat, first, second = await two_open_cases(world)
+    await world.says(JAN, second, "Winterreifen?")
+    asked = next(e for e in world.server.rooms[chat].events if e["content"].get("body") == "Bremse")
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": asked["event_id"]}}}
+    await world.says(ANNA, chat, "zur Bremse noch", **reply)
+    quoted = only(world.server.rooms[first], "zur Bremse noch")
+    assert quoted.quotes == only(world.server.rooms[first], "Bremse").event_id
+    await world.says(ANNA, chat, "Ja, Winterreifen")
+    assert bodies(world, second)[-1] == "Ja, Winterreifen"
+
+
+async def test_the_case_in_which_staff_wrote_last_gets_what_comes_without_a_quotation(world: World) -> None:
+    chat, first, second = await two_open_cases(world)
+    await world.says(JAN, second, "Reifen sind da")
+    world.later(minutes=1)
+    await world.says(JAN, first, "Bremse ist fertig")
+    await world.says(ANNA, chat, "Danke")
+    assert bodies(world, first)[-1] == "Danke"
+
+
+async def test_when_nothing_tells_them_apart_the_customer_is_asked_once_by_number(world: World) -> None:
+    chat, first, second = await two_open_cases(world)
+    await world.says(ANNA, chat, "Wann fertig?")
+    await world.says(ANNA, chat, "Heute noch?")
+    questions = [body for body in bodies(world, chat) if "1001, 1002" in body]
+    assert len(questions) == 1
+    assert "Wann fertig?" not in bodies(world, first) + bodies(world, second)
+    await world.says(ANNA, chat, " 1001. ")
+    await world.says(ANNA, chat, "Danke")
+    assert [b for b in bodies(world, first) if b[0] in "WHD1"] == ["Wann fertig?", "Heute noch?", "Danke"]
+    assert not {"1001", "1001."} & set(bodies(world, first) + bodies(world, second))
+
+
+async def test_without_an_answer_the_message_goes_to_the_newest_case(world: World) -> None:
+    chat, _, second = await two_open_cases(world)
+    await world.says(ANNA, chat, "Wann fertig?")
+    world.time += choosing.PATIENCE + timedelta(seconds=1)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+    await world.run()
+    assert bodies(world, second)[-1] == "Wann fertig?"
+
+
+async def test_a_message_is_moved_to_another_case_of_the_same_customer(world: World) -> None:
+    chat, first, second = await two_open_cases(world)
+    await world.says(JAN, second, "Winterreifen?")
+    wrong = await world.says(ANNA, chat, "die quietscht noch")
+    replacement = {"m.new_content": {"msgtype": "m.text", "body": "die quietscht noch immer"}}
+    relation = {"m.relates_to": {"rel_type": "m.replace", "event_id": wrong}}
+    await world.says(ANNA, chat, "* die quietscht noch immer", **replacement, **relation)
+    copy = only(world.server.rooms[second], "die quietscht noch immer").event_id
+    await world.says(JAN, second, "!an 1001", **{"m.relates_to": {"m.in_reply_to": {"event_id": copy}}})
+    assert any(body.endswith("die quietscht noch immer") for body in bodies(world, first))
+    assert not any("quietscht" in str(e["content"]) for e in world.server.rooms[second].events)
+    assert (await cases.get(world.database, CaseNumber(1001))).state is CaseState.OWED
+    replaced = {"m.new_content": {"msgtype": "m.text", "body": "doch nicht"}}
+    await world.says(ANNA, chat, "* doch nicht", **replaced, **relation)
+    assert only(world.server.rooms[first], "doch nicht")
+
+
+@pytest.mark.parametrize("command", ["!an", "!an 1001", "!an 1003", "!an 9999", "!an x"])
+async def test_nothing_is_moved_to_where_it_does_not_belong(world: World, command: str) -> None:
+    """1003 is another customer's case; 1001 is this one."""
+    chat, first, _ = await two_open_cases(world)
+    bert = await world.chat(BERT)
+    await world.says(BERT, bert, "von Bert")
+    await world.says(JAN, first, "Ja?")
+    await world.says(ANNA, chat, "nur für Annas Vorgang")
+    copy = only(world.server.rooms[first], "nur für Annas Vorgang").event_id
+    await world.says(JAN, first, command, **{"m.relates_to": {"m.in_reply_to": {"event_id": copy}}})
+    only(world.server.rooms[first], "nur für Annas Vorgang")
+    assert "nur für Annas Vorgang" not in (await world.case_room(BERT)).texts()
+    assert command not in bodies(world, chat)
+
+
+async def test_answers_wait_for_consent_when_somebody_joins_the_customers_chat(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    await world.joins(GUEST, chat)
+    await world.says(JAN, case, "geheim vor Fremden")
+    assert "geheim vor Fremden" not in bodies(world, chat)
+    await world.says(JAN, case, "!erlauben")
+    await world.says(JAN, case, "für beide")
+    assert bodies(world, chat)[-1] == "für beide"
+    await world.says(GUEST, chat, "ich bin die Frau")
+    assert bodies(world, case)[-1].endswith("ich bin die Frau")
+    assert str(GUEST) in bodies(world, case)[-1]
+    await world.joins(UserId("@third:elsewhere.example"), chat)
+    await world.says(JAN, case, "nicht für drei")
+    assert "nicht für drei" not in bodies(world, chat)
+
+
+async def test_a_guest_changes_nothing_that_the_customer_wrote(world: World) -> None:
+    chat = await world.chat(ANNA)
+    own = await world.says(ANNA, chat, "Original")
+    case = (await world.case_room(ANNA)).room_id
+    await world.joins(GUEST, chat)
+    await world.says(JAN, case, "!erlauben")
+    relation = {"m.relates_to": {"rel_type": "m.replace", "event_id": own}}
+    new = {"m.new_content": {"msgtype": "m.text", "body": "gefälscht"}}
+    await world.says(GUEST, chat, "* gefälscht", **relation, **new)
+    assert not any("gefälscht" in body for body in bodies(world, case))
+
+
+async def test_the_newest_chat_of_a_customer_counts(world: World) -> None:
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    new = await world.chat(ANNA)
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, new)[-1] == "Guten Tag"
+    assert "Guten Tag" not in bodies(world, old)
+    await world.says(ANNA, new, "Danke")
+    assert bodies(world, case)[-1] == "Danke"
+
+
+async def test_an_upgraded_chat_goes_on_without_a_second_greeting(world: World) -> None:
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    new = await world.comes(ANNA)
+    create = {"room_version": "12", "predecessor": {"room_id": old}}
+    state = world.room_state(new, ANNA)
+    state[0]["content"] = create
+    tombstone = {"type": "m.room.tombstone", "state_key": "", "sender": ANNA, "event_id": "$tomb"}
+    await world.take_in(
+        RoomUpdate(old, "join", ({**tombstone, "content": {"replacement_room": new}},)),
+        RoomUpdate(new, "join", tuple(state)),
+    )
+    await world.run()
+    assert world.server.rooms[new].members[ME] == "join"
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, new) == ["Guten Tag"]
+
+
+async def test_a_customer_who_lets_nobody_invite_them_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def blocked(room: RoomId, user: UserId) -> None:
+        raise Refused("the server refused", code="M_INVITE_BLOCKED", status=403)
+
+    monkeypatch.setattr(world.server, "invite", blocked)
+    chat = await world.chat(ANNA, encrypted=False)
+    assert "lässt keine Einladungen zu" in bodies(world, chat)[-1]
+
+
+async def test_stuck_items_are_listed_tried_again_and_dropped(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    world.server.rooms[chat].members[ME] = "leave"
+    await world.says(JAN, case, "kommt nicht an")
+    await world.says(JAN, case, "auch nicht")
+    first, second = await stuck.listed(world.database)
+    inbox = world.made("inbox:annahme")[0].room_id
+    await world.says(JAN, inbox, "!hänger")
+    assert first.label in bodies(world, inbox)[-1]
+    assert "1001" in bodies(world, inbox)[-1]
+    world.server.rooms[chat].members[ME] = "join"
+    await world.says(JAN, inbox, f"!haenger nochmal {first.label}")
+    await world.says(JAN, case, f"!stuck drop {second.label}")
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+    await world.run()
+    assert "kommt nicht an" in bodies(world, chat)
+    assert "auch nicht" not in bodies(world, chat)
+    assert not await stuck.listed(world.database)
+    await world.says(JAN, case, "!stuck drop 7777")
+    assert "7777" in bodies(world, case)[-1]
+
+
+async def test_who_a_customer_is_does_not_change_with_their_rooms(world: World) -> None:
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    await world.take_in(RoomUpdate(old, "leave"))
+    await world.run()
+    case = (await world.case_room(ANNA)).room_id
+    await world.says(EVA, case, "erreicht niemanden")
+    assert any("verlassen" in body for body in bodies(world, case))
+    customer = await rooms.of_user(world.database, ANNA)
+    new = await world.chat(ANNA)
+    await world.says(ANNA, new, "wieder da")
+    assert bodies(world, case)[-1] == "wieder da"
+    assert await rooms.of_user(world.database, ANNA) == customer
