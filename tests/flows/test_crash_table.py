@@ -13,6 +13,7 @@ import pytest
 from bot.domain.errors import Transient
 from bot.domain.ids import RoomId, UserId
 from bot.store import arrivals
+from tests.flows.shown import only
 from tests.flows.world import ANNA, BERT, JAN, Crash, World, a_world
 
 Story = Callable[[World, RoomId], Awaitable[None]]
@@ -84,7 +85,53 @@ async def withdrawing(world: World, chat: RoomId) -> None:
         await world.writes(JAN, room, f"* {text}", **{"m.new_content": new, "m.relates_to": relation})
 
 
-STORIES = [greeting, offering, refusing, withdrawing, opening, going_on, answering, reopening, failing, deleting]
+async def reacting(world: World, chat: RoomId) -> None:
+    """Staff react to a message, and take another reaction back."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    copy = only(world.server.rooms[room], "erste").event_id
+    keys = [{"m.relates_to": {"rel_type": "m.annotation", "event_id": copy, "key": key}} for key in ("👍", "👎")]
+    events = [world.server.new_event(room, JAN, "m.reaction", key) for key in keys]
+    await world.take(room, events[0])
+    await world.run()
+    await world.take(room, events[1])
+    await world.take(room, world.server.new_event(room, JAN, "m.room.redaction", {"redacts": events[0]["event_id"]}))
+
+
+async def carrying_a_file(world: World, chat: RoomId) -> None:
+    """A customer sends a file that lies open, and edits a text."""
+    first = await world.says(ANNA, chat, "erste")
+    world.server.files["mxc://far.example/open"] = b"offen"
+    await world.writes(ANNA, chat, "a.txt", msgtype="m.file", url="mxc://far.example/open")
+    new = {"m.new_content": {"msgtype": "m.text", "body": "zweite"}}
+    await world.writes(ANNA, chat, "* zweite", **new, **{"m.relates_to": {"rel_type": "m.replace", "event_id": first}})
+
+
+async def choosing(world: World, chat: RoomId) -> None:
+    """Two cases are open; the customer is asked, answers, and staff move the message to the other case."""
+    await world.says(ANNA, chat, "erste")
+    first = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, first, "!zu")
+    world.later(days=30)
+    await world.says(ANNA, chat, "andere Sache")
+    await world.says(JAN, first, "!auf")
+    await world.writes(ANNA, chat, "wozu auch immer")
+    await world.writes(ANNA, chat, "1002")
+
+
+async def moving(world: World, chat: RoomId) -> None:
+    """Staff move a message to another case."""
+    await choosing(world, chat)
+    await world.run()
+    room = (await world.case_room(ANNA)).room_id
+    copy = only(world.server.rooms[room], "wozu auch immer").event_id
+    await world.writes(JAN, room, "!an 1001", **{"m.relates_to": {"m.in_reply_to": {"event_id": copy}}})
+
+
+STORIES = [
+    *(greeting, offering, refusing, withdrawing, opening, going_on, answering, reopening, failing, deleting),
+    *(reacting, carrying_a_file, choosing, moving),
+]
 MOST_STEPS = 40
 
 
