@@ -23,6 +23,7 @@ from bot.flows.worker import Worker
 from bot.matrix.account import Login, log_in
 from bot.matrix.e2ee.keys import DeviceStatus, Keys
 from bot.matrix.messenger import NioMessenger
+from bot.matrix.pace import Pace
 from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
@@ -129,10 +130,11 @@ async def _keys(settings: Settings, master: bytes, database: Database, transport
 
 
 def _wired(settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys) -> Parts:
-    bookkeeper = Bookkeeper()
+    bookkeeper, pace = Bookkeeper(), Pace()
+    pace.on_slow = bookkeeper.slowed_down
     around = Surroundings(
         database=database,
-        messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id)),
+        messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace),
         texts=load_texts(resource_dir("config") / "texts"),
         rules=rules_of(settings),
         key=derive(master, Purpose.TRANSACTION_IDS),

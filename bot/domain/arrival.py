@@ -26,6 +26,7 @@ class ItemKind(StrEnum):
     GAP = "gap"  # events that the server left out of a sync
     WARNING = "warning"  # an item was parked: people must be told
     OPENED = "opened"  # a case has its room and its first message: the rest may follow
+    ALARM = "alarm"  # the admins should know something
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 import structlog
 
+from bot.domain.arrival import ItemKind, room_lane
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
+from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, derived_item_id, txn_id
 from bot.flows.surroundings import Bookkeeping, Surroundings
 from bot.store import arrivals, cases, links, rooms
 
@@ -28,6 +29,7 @@ class Bookkeeper(Bookkeeping):
         self._rooms: set[RoomId] = set()
         self._cases: set[CaseNumber] = set()
         self._read: dict[tuple[RoomId, UserId], EventId] = {}
+        self._slow: set[str] = set()
         self._changed = asyncio.Event()
 
     def was_read(self, room: RoomId, read_by: Iterable[tuple[UserId, EventId]]) -> None:
@@ -35,6 +37,11 @@ class Bookkeeper(Bookkeeping):
         for user, event in read_by:
             self._read[room, user] = event
             self._changed.set()
+
+    def slowed_down(self, limit: str) -> None:
+        """The server answered 429: the admins should know what to configure, once a day."""
+        self._slow.add(str(limit))
+        self._changed.set()
 
     def room_changed(self, room: RoomId) -> None:
         """An item of this room was handled: our receipt may move."""
@@ -66,6 +73,8 @@ class Bookkeeper(Bookkeeping):
             if not await self._move_receipt(around, room):
                 self._rooms.add(room)
                 waits.append(RETRY_S)
+        while self._slow:
+            await self._tell_of(around, self._slow.pop())
         while self._read:
             (room, user), event = self._read.popitem()
             await self._mark_read(around, room, user, event)
@@ -90,6 +99,24 @@ class Bookkeeper(Bookkeeping):
         async with around.database.transaction() as tx:
             await rooms.set_read_mark(tx, room, event)
         return True
+
+    async def _tell_of(self, around: Surroundings, limit: str) -> None:
+        admin_room = await rooms.place(around.database, "admin")
+        if admin_room is None:
+            return
+        async with around.database.transaction() as tx:
+            added = await arrivals.add(
+                tx,
+                item_id=derived_item_id(around.key, "slow", limit, around.now().date().isoformat()),
+                lane=room_lane(admin_room),
+                room=admin_room,
+                kind=ItemKind.ALARM,
+                sender=around.rules.me,
+                sent_at=around.now(),
+                arrived_at=around.now(),
+                body={"text": "admin.slowed_down", "values": {"limit": limit, "user": around.rules.me}},
+            )
+        self.lanes_changed([room_lane(admin_room)] if added else [])
 
     async def _mark_read(self, around: Surroundings, room_id: RoomId, user: UserId, event: EventId) -> None:
         """Show staff how far the customer has read. A comfort: what fails is not tried again."""

@@ -24,6 +24,7 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.GAP: gap.fill,
     ItemKind.OPENED: opening.announce,
     ItemKind.WARNING: warning.warn,
+    ItemKind.ALARM: warning.alarm,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""

@@ -76,6 +76,15 @@ async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> 
     await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
 
 
+async def alarm(around: Surroundings, item: Item) -> None:
+    """Tell the admins something that is about no single message."""
+    item = await around.planned(item, {"alarms": True})
+    text = around.say(item.body["text"], **item.body["values"])
+    await around.send(item, "alarm", item.room_id, Outgoing(text, notice=True))
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+
+
 async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
     """The key has not come: let others pass, and tell both sides if that lasts (once per session)."""
     due = around.now() + around.rules.unreadable_notice_after

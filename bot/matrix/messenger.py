@@ -14,6 +14,7 @@ from bot.matrix.e2ee.keys import Keys
 from bot.matrix.files import Files
 from bot.matrix.harmless import harmless_name
 from bot.matrix.outgoing import STEP, event_of, relation_of
+from bot.matrix.pace import Limit, Pace
 from bot.matrix.rooms import RoomMaker
 from bot.matrix.transport import Transport, quote
 from bot.store import rooms
@@ -31,12 +32,13 @@ MARK_PAGES = 200
 class NioMessenger:
     """Implements `bot.flows.messenger.Messenger`."""
 
-    def __init__(self, transport: Transport, keys: Keys, database: Database, me: UserId) -> None:
+    def __init__(self, transport: Transport, keys: Keys, database: Database, me: UserId, pace: Pace) -> None:
         self._transport = transport
+        self._pace = pace
         self._keys = keys
         self._database = database
         self._me = me
-        self._maker = RoomMaker(transport, me)
+        self._maker = RoomMaker(transport, me, pace)
         self._files = Files(transport)
 
     async def read(self, room: RoomId, event: Json) -> Reading:
@@ -76,7 +78,8 @@ class NioMessenger:
         return await self._put(room, event_type, content | {STEP: txn}, txn)
 
     async def _put(self, room: RoomId, event_type: str, content: Json, txn: TxnId) -> EventId:
-        answer = await self._transport.call("PUT", f"{_path(room)}/send/{event_type}/{quote(txn)}", content)
+        path = f"{_path(room)}/send/{event_type}/{quote(txn)}"
+        answer = await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, content))
         return EventId(answer["event_id"])
 
     async def find_mark(self, room: RoomId, txn: TxnId, *, since: datetime) -> EventId | None:
@@ -142,7 +145,8 @@ class NioMessenger:
 
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
         """See the Protocol."""
-        await self._transport.call("PUT", f"{_path(room)}/redact/{quote(event)}/{quote(txn)}", {})
+        path = f"{_path(room)}/redact/{quote(event)}/{quote(txn)}"
+        await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, {}))
 
     async def create_room(self, spec: RoomSpec) -> RoomId:
         """See the Protocol. Who is invited is known to us at once, so that keys go to them before any sync."""
@@ -163,8 +167,9 @@ class NioMessenger:
 
     async def invite(self, room: RoomId, user: UserId) -> None:
         """See the Protocol."""
+        request = lambda: self._transport.call("POST", f"{_path(room)}/invite", {"user_id": user})  # noqa: E731
         try:
-            await self._transport.call("POST", f"{_path(room)}/invite", {"user_id": user})
+            await self._pace.run(Limit.INVITES, request, later=True)
         except Refused as error:
             if "already" not in str(error) and await self._membership(room, user) not in {"invite", "join"}:
                 raise
@@ -193,7 +198,8 @@ class NioMessenger:
 
     async def set_state(self, room: RoomId, event_type: str, state_key: str, content: Json) -> None:
         """See the Protocol."""
-        await self._transport.call("PUT", f"{_path(room)}/state/{quote(event_type)}/{quote(state_key)}", content)
+        path = f"{_path(room)}/state/{quote(event_type)}/{quote(state_key)}"
+        await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, content), later=True)
 
     async def mark_read(self, room: RoomId, event: EventId) -> None:
         """See the Protocol."""

@@ -13,6 +13,7 @@ import structlog
 from bot.domain.errors import Refused, Transient
 from bot.domain.ids import RoomId, UserId
 from bot.flows.messenger import RoomSpec
+from bot.matrix.pace import Limit, Pace
 from bot.matrix.transport import Transport, quote
 
 ROOM_VERSION = "12"
@@ -80,7 +81,8 @@ def _powers(*, space: bool) -> Json:
 class RoomMaker:
     """Makes rooms, at most two at a time, because a server takes one after the other anyway."""
 
-    def __init__(self, transport: Transport, me: UserId) -> None:
+    def __init__(self, transport: Transport, me: UserId, pace: Pace) -> None:
+        self._pace = pace
         self._transport = transport
         self._server = me.partition(":")[2]
         self._me = me
@@ -109,7 +111,10 @@ class RoomMaker:
             return await self._completed(spec, room)
 
     async def _create(self, spec: RoomSpec) -> RoomId:
-        answer = await self._transport.call("POST", "/_matrix/client/v3/createRoom", creation(spec))
+        body = creation(spec)
+        answer = await self._pace.run(
+            Limit.ROOMS, lambda: self._transport.call("POST", "/_matrix/client/v3/createRoom", body)
+        )
         return RoomId(answer["room_id"])
 
     async def _create_and_invite(self, spec: RoomSpec) -> RoomId:

@@ -11,6 +11,7 @@ from urllib.parse import quote as _quote
 import aiohttp
 
 from bot.domain.errors import Fatal, Refused, Transient
+from bot.matrix.pace import SlowDown
 
 Json = dict[str, Any]
 
@@ -123,7 +124,7 @@ def _result(status: int, retry_after: str | None, text: str) -> Any:
     known = answer if isinstance(answer, dict) else {}
     code = str(known.get("errcode", ""))
     if status == 429:
-        raise Transient("the server asks us to slow down", retry_after_s=_seconds(retry_after, known))
+        raise SlowDown("the server asks us to slow down", retry_after_s=_seconds(retry_after, known))
     if status >= 500 or status == 408 or (status < 300 and answer is None):
         raise Transient(f"the server is in trouble ({status})")
     if status == 401 and code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:

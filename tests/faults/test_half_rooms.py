@@ -8,6 +8,7 @@ import pytest
 from bot.domain.errors import Transient
 from bot.domain.ids import RoomId, UserId
 from bot.flows.messenger import RoomSpec
+from bot.matrix.pace import Pace
 from bot.matrix.rooms import RoomMaker
 from bot.matrix.transport import Transport, quote
 from tests.business import Account
@@ -43,7 +44,7 @@ async def test_a_room_is_whole_wherever_the_server_died(
     server = await own_synapse()
     bot, guests = await new_user("bot", on=server), [await new_user("guest", on=server) for _ in range(3)]
     transport = await _logged_in(server.url, bot)
-    maker = RoomMaker(transport, UserId(bot.mxid))
+    maker = RoomMaker(transport, UserId(bot.mxid), Pace())
     dropped = 0
     for number, delay_ms in enumerate(DELAYS_MS):
         invited = tuple(UserId(guest.mxid) for guest in guests)
@@ -73,7 +74,7 @@ async def test_five_at_once_are_one_room(own_synapse: MakeSynapse, new_user: Mak
     server = await own_synapse()
     bot, guest = await new_user("bot", on=server), await new_user("guest", on=server)
     transport = await _logged_in(server.url, bot)
-    makers = [RoomMaker(transport, UserId(bot.mxid)) for _ in range(5)]
+    makers = [RoomMaker(transport, UserId(bot.mxid), Pace()) for _ in range(5)]
     spec = RoomSpec(alias="race", name="🔴 1", invite=(UserId(guest.mxid),))
     made = await asyncio.gather(*(_made(maker, spec) for maker in makers))
     await transport.close()
@@ -87,7 +88,7 @@ async def test_an_alias_says_nothing_and_is_gone_afterwards(
     server = await own_synapse()
     bot = await new_user("bot", on=server)
     transport = await _logged_in(server.url, bot)
-    maker = RoomMaker(transport, UserId(bot.mxid))
+    maker = RoomMaker(transport, UserId(bot.mxid), Pace())
     room = await maker.create(RoomSpec(alias=alias, name="🔴 1", invite=()))
     shown = await transport.call("GET", f"/_matrix/client/v3/rooms/{quote(room)}/state/m.room.canonical_alias/")
     await maker.drop_alias(alias)
