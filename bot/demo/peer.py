@@ -162,6 +162,11 @@ class Peer:
         except TimeoutError:
             raise TimeoutError(f"{self.user_id} waited {timeout_s} s in vain. {self._last_seen()}") from None
 
+    async def wait_for_news(self) -> None:
+        """Wait until something has happened since now."""
+        await self._news.wait()
+        self._raise_if_ended()
+
     async def start_chat(self, with_user: str, *, encrypted: bool = True) -> str:
         """Open a direct chat the way Element does, and return its room id."""
         encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}
