@@ -190,6 +190,7 @@ async def _until_stopped(parts: Parts) -> None:
         parts.database,
         parts.around.rules.me,
         timeout_s=parts.settings.homeserver.sync_timeout_s,
+        patience_s=parts.settings.homeserver.request_timeout_s * 2,
         receipts=parts.around.rules.read_marks,
     )
     session.heartbeat = parts.settings.storage.folder / "heartbeat"

@@ -34,6 +34,8 @@ class Business:
     members: list[str] = field(default_factory=list)
     admins: list[str] = field(default_factory=list)
     extra: str = ""
+    url: str = ""  # where the bot finds its server, if not directly
+    homeserver: str = ""  # further settings of that section
     process: asyncio.subprocess.Process | None = None
     people: dict[str, Account] = field(default_factory=dict)
 
@@ -55,7 +57,8 @@ class Business:
         members = ", ".join(f'"{member}"' for member in self.members or [NOBODY])
         admins = ", ".join(f'"{admin}"' for admin in self.admins or [NOBODY])
         self.config.write_text(
-            f'admins = [{admins}]\n[homeserver]\nurl = "{self.server.url}"\nsync_timeout_s = 10\n'
+            f'admins = [{admins}]\n[homeserver]\nurl = "{self.url or self.server.url}"\n'
+            f"{self.homeserver or 'sync_timeout_s = 10'}\n"
             f'[bot]\nuser_id = "{self.bot.mxid}"\npassword_file = "bot.password"\n'
             f'[business]\nname = "Werkstatt Müller"\n'
             f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'

@@ -17,7 +17,7 @@ from bot.store import arrivals, cases, links, rooms
 
 log = structlog.get_logger()
 
-RETRY_S = 5.0
+RETRY_S = 2.0
 READ = "👁️"
 
 
@@ -54,7 +54,7 @@ class Bookkeeper(Bookkeeping):
         self._changed.set()
 
     async def run(self, around: Surroundings) -> None:
-        """Work until cancelled."""
+        """Work until cancelled. While a room has a backlog its receipt waits: the messages go first."""
         self._cases |= {case.number for case in await cases.with_room(around.database) if case.name != case.shown_name}
         while True:
             self._changed.clear()
@@ -70,7 +70,7 @@ class Bookkeeper(Bookkeeping):
         waits: list[float] = []
         for room in tuple(self._rooms):
             self._rooms.discard(room)
-            if not await self._move_receipt(around, room):
+            if await arrivals.has_new(around.database, room) or not await self._move_receipt(around, room):
                 self._rooms.add(room)
                 waits.append(RETRY_S)
         while self._slow:

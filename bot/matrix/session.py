@@ -67,8 +67,10 @@ class Session:
         me: UserId,
         *,
         timeout_s: float,
+        patience_s: float = 60.0,
         receipts: bool = False,
     ) -> None:
+        self._patience_s = patience_s
         self._filter = json.dumps(sync_filter(receipts=receipts))
         self._transport = transport
         self._keys = keys
@@ -87,7 +89,7 @@ class Session:
         quick = True
         while True:
             try:
-                async with asyncio.timeout(self._timeout_s + 90):
+                async with asyncio.timeout(self._timeout_s + self._patience_s + 30):
                     quick = await self.step(listeners, quick=quick)
                 failures = 0
             except (Transient, TimeoutError) as error:
@@ -104,7 +106,7 @@ class Session:
         if token:
             query["since"] = token
         response = await self._transport.call(
-            "GET", "/_matrix/client/v3/sync", query=query, timeout_s=self._timeout_s + 60
+            "GET", "/_matrix/client/v3/sync", query=query, timeout_s=self._timeout_s + self._patience_s
         )
         to_device = _list(response, "to_device", "events")
         lists = response.get("device_lists") or {}

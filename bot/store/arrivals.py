@@ -257,6 +257,14 @@ async def read_up_to(database: Database, room: RoomId) -> EventId | None:
     return EventId(row[0]) if row else None
 
 
+async def has_new(database: Database, room: RoomId) -> bool:
+    """Tell whether something of this room could be handled right now."""
+    row = await database.one(
+        "SELECT 1 FROM arrivals WHERE room_id = ? AND kind = 'event' AND state = 'new' LIMIT 1", room
+    )
+    return row is not None
+
+
 async def counts(database: Database) -> dict[ItemState, int]:
     """Return how many items stand in each state."""
     rows = await database.all("SELECT state, count(*) FROM arrivals GROUP BY state")

@@ -5,6 +5,7 @@ for users of rooms that nio holds in memory (base_client.py:848), and a foreign 
 is skipped (olm_machine.py:977; test_a_device_with_our_own_device_id_gets_keys).
 """
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -31,6 +32,8 @@ class Devices:
         self._transport = transport
         self._stale: set[str] = set()
         self._asked_at: dict[str, float] = {}
+        self._next: tuple[set[str], asyncio.Task[None]] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def mark_changed(self, users: Iterable[str]) -> None:
         """The server said that these lists changed, or that it no longer tells us about them."""
@@ -49,10 +52,29 @@ class Devices:
     async def query(self, users: Iterable[str]) -> None:
         """Ask the server for the devices of these users and store what is sound.
 
+        Questions that come while one is under way go together in the next: after a start every room has one.
+
         Raises:
             Transient: the server did not answer; nothing counts as asked.
         """
-        asked = sorted(set(users))
+        asked = set(users)
+        if not asked:
+            return
+        if self._next is None:
+            self._next = (set(), asyncio.ensure_future(self._ask_next()))
+            self._next[1].add_done_callback(lambda task: task.cancelled() or task.exception())
+        waiting, answered = self._next
+        waiting.update(asked)
+        await asyncio.shield(answered)
+
+    async def _ask_next(self) -> None:
+        async with self._one_at_a_time:
+            assert self._next is not None
+            (users, _), self._next = self._next, None
+            await self._ask(users)
+
+    async def _ask(self, users: set[str]) -> None:
+        asked = sorted(users)
         for begin in range(0, len(asked), USERS_PER_REQUEST):
             part = asked[begin : begin + USERS_PER_REQUEST]
             # A change that is announced while we wait makes the list stale again.
