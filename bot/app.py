@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import structlog
 
-from bot.domain.errors import Fatal, Refused, Transient
+from bot.domain.errors import Fatal, Refused
 from bot.domain.ids import DeskId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
 from bot.flows import house, intake
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
+from bot.flows.insisting import insist
 from bot.flows.intake import Batch
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.worker import Worker
@@ -32,7 +33,6 @@ from bot.store.database import Database, utc_now
 
 log = structlog.get_logger()
 
-LONGEST_PAUSE_S = 30.0
 T = TypeVar("T")
 
 
@@ -212,17 +212,10 @@ def _plain(error: BaseException) -> BaseException:
 
 async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
     """Try until the server answers; what it refuses is for the admin to read."""
-    failures = 0
-    while True:
-        try:
-            return await attempt()
-        except Transient as error:
-            pause = error.retry_after_s or min(0.5 * 2**failures, LONGEST_PAUSE_S)
-            failures += 1
-            log.warning("start_waits", reason=str(error), seconds=round(pause, 1))
-            await asyncio.sleep(pause)
-        except Refused as error:
-            raise Fatal(f"The server refused a step of the start: {error} ({error.code or error.status}).") from error
+    try:
+        return await insist(attempt)
+    except Refused as error:
+        raise Fatal(f"The server refused a step of the start: {error} ({error.code or error.status}).") from error
 
 
 async def _show_name(parts: Parts) -> None:

@@ -95,6 +95,9 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         async with around.database.transaction() as tx:
             item = await around.plan(tx, item, await _decided(tx, item, case, room, message))
     assert item.plan is not None
+    if item.plan.get("do") == "nothing":
+        await _finish(around, item)
+        return
     room = RoomId(item.plan["room"])
     copy, mxcs = await _copy(around, item, room, message)
     if item.plan["reopens"]:
@@ -125,6 +128,8 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     if message.kind is not Kind.EDIT:
         return plan | {"quotes": counterpart}
     before = await arrivals.get(tx, first)
+    if before and before.reason == arrivals.DELETED:
+        return {"do": "nothing"}
     is_theirs = before is not None and before.sender == item.sender
     is_under_way = before is not None and before.state is not ItemState.DONE
     if not is_theirs or (counterpart is None and not is_under_way):

@@ -65,8 +65,7 @@ async def delete(around: Surroundings, item: Item) -> None:
         await _delete_half(around, item, begun)
     async with around.database.transaction() as tx:
         await links.forget(tx, [target])
-        if begun and begun.state is not ItemState.DONE:
-            await arrivals.finish(tx, begun)
+        await arrivals.delete(tx, target, item.sender)
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
 

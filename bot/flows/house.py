@@ -4,12 +4,14 @@ Safe at every start: what exists is kept, who is missing is invited.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from bot.domain.errors import Refused
 from bot.domain.ids import DeskId, RoomId, UserId
 from bot.domain.room import Room, RoomKind
+from bot.flows.insisting import insist
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import rooms
@@ -49,9 +51,9 @@ async def _place(
         spec = RoomSpec(
             alias=alias, name=title, invite=people, encrypted=not is_space, space=is_space, parent=parent, mark=name
         )
-        room_id = await around.messenger.create_room(spec)
+        room_id = await insist(lambda: around.messenger.create_room(spec))
         await _record(around, name, room_id, kind, desk)
-    await around.messenger.drop_alias(alias)
+    await insist(lambda: around.messenger.drop_alias(alias))
     await _invite_missing(around, room_id, people)
     return room_id
 
@@ -77,7 +79,7 @@ async def _invite_missing(around: Surroundings, room_id: RoomId, people: tuple[U
         if user in present:
             continue
         try:
-            await around.messenger.invite(room_id, user)
+            await insist(partial(around.messenger.invite, room_id, user))
         except Refused as error:
             # One person who cannot be invited must not keep the business closed.
             log.warning("invite_refused", code=error.code, status=error.status)
@@ -85,4 +87,4 @@ async def _invite_missing(around: Surroundings, room_id: RoomId, people: tuple[U
 
 async def _hang(around: Surroundings, space: RoomId, room_id: RoomId) -> None:
     via = [around.rules.me.partition(":")[2]]
-    await around.messenger.set_state(space, "m.space.child", room_id, {"via": via})
+    await insist(lambda: around.messenger.set_state(space, "m.space.child", room_id, {"via": via}))

@@ -126,7 +126,7 @@ class _Taking:
     async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
         deleted = _redacts(event)
         if deleted:
-            await arrivals.withdraw(tx, deleted, UserId(event["sender"]))
+            await arrivals.withdraw(tx, deleted, UserId(event["sender"]), arrivals.DELETED)
         added = await arrivals.add(
             tx,
             item_id=ItemId(event["event_id"]),

@@ -108,8 +108,8 @@ async def _about(tx: Tx, item: Item, case: Case, message: Message) -> dict[str, 
     counterpart = await links.counterpart(tx, first, case.room_id)
     if message.kind is not Kind.EDIT:
         return {"quotes": counterpart, "about": first}
-    author = await arrivals.author_of(tx, first)
-    if author not in {item.sender, None}:
+    before = await arrivals.get(tx, first)
+    if before and (before.sender != item.sender or before.reason == arrivals.DELETED):
         return {"do": "nothing"}
     link = await links.of_event(tx, first)
     if link and link.target[1] == first:

@@ -12,6 +12,9 @@ from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
 Reader = Database | Tx
 
+DELETED = "deleted"
+"""The reason of a handled item whose author deleted it."""
+
 _COLUMNS = (
     "id, lane, room_id, kind, state, sender, sent_at, arrived_at, body, seq, sub, plan, planned_at, attempts, reason"
 )
@@ -129,13 +132,21 @@ async def add_to_plan(tx: Tx, item: Item, plan: dict[str, Any]) -> None:
     await tx.run("UPDATE arrivals SET plan = ? WHERE id = ?", json.dumps(plan, ensure_ascii=False), item.id)
 
 
-async def withdraw(tx: Tx, event: EventId, author: UserId) -> None:
-    """Its author deleted an event that we have not begun to handle: nothing of it is kept."""
+async def withdraw(tx: Tx, event: EventId, author: UserId, reason: str = "") -> None:
+    """Its author took back an event that we have not begun to handle: nothing of it is kept."""
     await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL, session_id = NULL, reason = ''"
+        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL, session_id = NULL, reason = ?"
         " WHERE id = ? AND sender = ? AND plan IS NULL AND state != 'done'",
-        event,
-        author,
+        *(reason, event, author),
+    )
+
+
+async def delete(tx: Tx, event: EventId, author: UserId) -> None:
+    """Its author deleted an event: nothing of it is kept but that, so that a late edit does not bring it back."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?"
+        " WHERE id = ? AND sender = ?",
+        *(DELETED, event, author),
     )
 
 

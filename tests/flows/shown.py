@@ -1,5 +1,6 @@
 """What a client shows of a room: edits applied, deletions gone, reactions at their message, quotations resolved."""
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,8 +83,9 @@ class Conversation:
         self._same_reactions(case, chat, set(self.staff))
 
     def _same_words(self, written: list[Shown], copied: list[Shown]) -> None:
-        in_time = [(token(m), m.body, form(m)) for m in written if token(m) not in self.late]
-        assert [(token(m), m.body, form(m)) for m in copied if token(m) not in self.late] == in_time
+        in_time = [f"{m.body} ({form(m)})" for m in written if token(m) not in self.late]
+        there = [f"{m.body} ({form(m)})" for m in copied if token(m) not in self.late]
+        assert there == in_time, "\n".join(difflib.unified_diff(in_time, there, "written", "copied", n=1, lineterm=""))
         late = {token(m): m.body for m in written if token(m) in self.late}
         arrived = [m for m in copied if token(m) in self.late]
         assert sorted(token(m) for m in arrived) == sorted(late)

@@ -257,6 +257,14 @@ async def test_what_is_deleted_before_it_is_relayed_is_never_seen(way: Way) -> N
     assert not await arrivals.stuck(way.world.database)
 
 
+async def test_an_edit_of_what_was_deleted_brings_nothing_back(way: Way) -> None:
+    own = await way.send("eins")
+    await way.delete(own)
+    await way.send("* zwei", edit_of(own, "zwei"))
+    assert not any("zwei" in str(e["content"]) for e in way.target.events)
+    assert not await arrivals.stuck(way.world.database)
+
+
 async def test_an_edit_whose_original_cannot_be_read_stands_for_it(way: Way) -> None:
     """The key of the original comes later: the old text must not come after the new one."""
     way.world.server.missing_keys.add(SessionId("s1"))
