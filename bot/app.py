@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from bot.domain.errors import Fatal, Refused
+from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
 from bot.flows import house, intake
@@ -21,7 +21,7 @@ from bot.flows.insisting import insist
 from bot.flows.intake import Batch
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.worker import Worker
-from bot.matrix.account import Login, log_in
+from bot.matrix.account import Login, give_up_device, log_in
 from bot.matrix.e2ee.keys import DeviceStatus, Keys
 from bot.matrix.messenger import NioMessenger
 from bot.matrix.pace import Pace
@@ -34,6 +34,7 @@ from bot.store.database import Database, utc_now
 log = structlog.get_logger()
 
 T = TypeVar("T")
+OnWait = Callable[[Transient], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,15 @@ class Parts:
     bookkeeper: Bookkeeper
 
 
-async def run(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
-    """Serve until cancelled.
+async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on_wait: OnWait | None = None) -> None:
+    """Serve until cancelled. `on_wait` hears why the first contact with the server has to wait.
 
     Raises:
         Fatal: with the sentence for the admin.
     """
-    async with opened(settings) as parts:
-        await persistently(parts.keys.start)
+    (settings.storage.folder / "heartbeat").unlink(missing_ok=True)
+    async with opened(settings, on_wait=on_wait) as parts:
+        await _start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: house.set_up(parts.around))
         if ready:
@@ -64,19 +66,32 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None) ->
         await _until_stopped(parts)
 
 
+async def _start_keys(parts: Parts) -> None:
+    """Publish our keys; a device that was made for this and cannot be used does not stay on the server."""
+    try:
+        await persistently(parts.keys.start)
+    except Fatal:
+        if not parts.keys.is_published:
+            await give_up_device(parts.database, parts.transport)
+        raise
+
+
 @asynccontextmanager
-async def opened(settings: Settings, *, alone: bool = True) -> AsyncIterator[Parts]:
-    """Open everything that belongs to one data folder; `alone`: nobody else may serve from it meanwhile."""
+async def opened(
+    settings: Settings, *, looks_only: bool = False, on_wait: OnWait | None = None
+) -> AsyncIterator[Parts]:
+    """Open everything that belongs to one data folder. `looks_only`: while somebody else may serve from it; once."""
     folder = settings.storage.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(folder) if alone else nullcontext():
+    with nullcontext() if looks_only else _alone(folder):
         master = settings.storage.master_secret()
         database = await Database.open(
             folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
         )
         transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
         try:
-            keys = await _keys(settings, master, database, transport)
+            device = await _logged_in(settings, database, transport, looks_only=looks_only, on_wait=on_wait)
+            keys = _keys(settings, master, device, transport)
             try:
                 yield _wired(settings, master, database, transport, keys)
             finally:
@@ -115,15 +130,24 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _keys(settings: Settings, master: bytes, database: Database, transport: Transport) -> Keys:
-    user = UserId(settings.bot.user_id)
-    login = Login(user, settings.bot.secret_password(), settings.bot.device_name)
-    device = await persistently(lambda: log_in(database, transport, login))
+async def _logged_in(
+    settings: Settings, database: Database, transport: Transport, *, looks_only: bool, on_wait: OnWait | None
+) -> str:
+    login = Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
+    if not looks_only:
+        return await persistently(lambda: log_in(database, transport, login), on_wait)
+    try:
+        return await log_in(database, transport, login, only_known=True)
+    except Transient as error:
+        raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
+
+
+def _keys(settings: Settings, master: bytes, device: str, transport: Transport) -> Keys:
     return Keys.open(
         settings.storage.folder / "keys.db",
         database_key=derive(master, Purpose.KEY_STORE),
         pickle_key=derive(master, Purpose.PICKLE),
-        user_id=user,
+        user_id=UserId(settings.bot.user_id),
         device_id=device,
         transport=transport,
     )
@@ -210,10 +234,10 @@ def _plain(error: BaseException) -> BaseException:
     return error
 
 
-async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
+async def persistently(attempt: Callable[[], Awaitable[T]], on_wait: OnWait | None = None) -> T:
     """Try until the server answers; what it refuses is for the admin to read."""
     try:
-        return await insist(attempt)
+        return await insist(attempt, on_wait=on_wait)
     except Refused as error:
         raise Fatal(f"The server refused a step of the start: {error} ({error.code or error.status}).") from error
 
@@ -238,5 +262,8 @@ async def device_status(settings: Settings) -> DeviceStatus:
     """
     if not (settings.storage.folder / "keys.db").exists():
         raise Fatal("The bot has not been started with this folder yet, so it has no device. Run `botschaft run`.")
-    async with opened(settings, alone=False) as parts:
-        return await parts.keys.status()
+    async with opened(settings, looks_only=True) as parts:
+        try:
+            return await parts.keys.status()
+        except Transient as error:
+            raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bot import app, logs
-from bot.domain.errors import Fatal
+from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
 from bot.flows import stuck
 from bot.resources import resource_dir
@@ -51,6 +51,11 @@ def main() -> None:
     except Fatal as error:
         _complain(error)
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(Fatal(f"{error.filename}: {error.strerror}."))
+        raise SystemExit(1) from None
     except Exception as error:  # noqa: BLE001 - a traceback would print values, which may be personal
         _complain(Fatal(f"This is a fault of Botschaft itself: {logs.told(error)}, at {logs.places(error)}."))
         raise SystemExit(70) from None  # EX_SOFTWARE of sysexits.h
@@ -77,7 +82,24 @@ def _load(given: Path | None) -> Settings:
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """Serve until stopped."""
-    asyncio.run(_until_signal(app.run(_load(config))))
+    settings = _load(config)
+    asyncio.run(_until_signal(app.run(settings, on_wait=_Waiting(settings.homeserver.url))))
+
+
+class _Waiting:
+    """Says once that the server does not answer, and what to look at."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __call__(self, error: Transient) -> None:
+        if self._url:
+            err.print(
+                f"[yellow]•[/yellow] {escape(self._url)} does not answer as a Matrix server: {escape(str(error))}. "
+                "I keep trying, nothing is lost. If this lasts, check homeserver.url.",
+                soft_wrap=True,
+            )
+        self._url = ""
 
 
 async def _until_signal(work: Coroutine[Any, Any, T]) -> T | None:
@@ -97,7 +119,10 @@ def check_config(config: ConfigOption = None) -> None:
     problems: list[str] = []
     try:
         settings = load_settings(_config_path(config))
-        problems += [problem] if (problem := settings.storage.secret_problem()) else []
+        found = [settings.storage.secret_problem(), settings.storage.folder_problem()]
+        if not settings.storage.is_used():
+            found.append(settings.bot.password_problem())
+        problems += [problem for problem in found if problem]
     except SettingsProblems as error:
         problems += [str(problem) for problem in error.problems]
     try:
@@ -146,12 +171,23 @@ def init(
     }
     for example, answer in answers.items():
         text = text.replace(example, answer)
-    settings = settings_from(text, folder / "botschaft.toml")  # nothing is written before it is known to be right
+    try:
+        settings = settings_from(text, folder / "botschaft.toml")  # nothing is written before it is known to be right
+    except SettingsProblems as error:
+        reasons = [problem.what for problem in error.problems]
+        raise Fatal("\n".join([*reasons, "Nothing was written. Correct the options and try again."])) from None
+    if settings.storage.is_used() and not settings.storage.master_secret_file.exists():
+        raise Fatal(settings.storage.secret_problem() + " Nothing was written.")
     folder.mkdir(parents=True, exist_ok=True)
     settings.storage.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_new(folder / "botschaft.toml", text)
     _write_new(folder / "master.secret", secrets.token_hex(32) + "\n")
-    out.print("Next: put the bot's password into bot.password (chmod 600), then run: botschaft check-config")
+    option = "" if folder == Path() else f" --config {folder / 'botschaft.toml'}"
+    out.print(
+        f"Next: put the bot's password into {folder / 'bot.password'} (chmod 600), "
+        f"then run: botschaft check-config{option}",
+        soft_wrap=True,
+    )
 
 
 def _quoted(value: str) -> str:

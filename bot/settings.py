@@ -111,12 +111,34 @@ class BotSettings(_Section):
     device_name: str = "Botschaft"
 
     def secret_password(self) -> str | None:
-        """Return the password, if there is one; it is needed at the first start only."""
+        """Return the password, if there is one; it is needed at the first start only.
+
+        Raises:
+            Fatal: others may read its file.
+        """
         if self.password is not None:
             return self.password.get_secret_value()
         if self.password_file is None or not self.password_file.is_file():
             return None
+        problem = self.password_problem()
+        if problem:
+            raise Fatal(problem)
         return self.password_file.read_text(encoding="utf-8").strip()
+
+    def password_problem(self) -> str:
+        """Return what is wrong with the password's file, or nothing."""
+        file = self.password_file
+        if self.password is not None or file is None:
+            return ""
+        if not file.is_file():
+            return f"{file} is missing. Put the password of the bot's account into it, and run: chmod 600 {file}"
+        if file.stat().st_mode & 0o077:
+            return f"Others may read the bot's password. Run: chmod 600 {file}"
+        try:
+            is_empty = not file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            return f"{file} cannot be read ({type(error).__name__})."
+        return f"{file} is empty. Put the password of the bot's account into it." if is_empty else ""
 
 
 class BusinessSettings(_Section):
@@ -154,16 +176,34 @@ class StorageSettings(_Section):
     def secret_problem(self) -> str:
         """Return what is wrong with the master secret's file, or nothing."""
         file = self.master_secret_file
+        if not file.is_file() and self.is_used():
+            return (
+                f"The master secret {file} is missing, and what stands in {self.folder} can be opened with it only. "
+                "Put it back from your copy; a new one would not help."
+            )
         if not file.is_file():
-            return f"The master secret {file.name} is missing. Put it back, or write a first one with `botschaft init`."
+            return f"The master secret {file} is missing. `botschaft init` writes a first one."
         if file.stat().st_mode & 0o077:
-            return f"Others may read the master secret {file.name}. Run: chmod 600 {file.name}"
+            return f"Others may read the master secret. Run: chmod 600 {file}"
         try:
             text = file.read_text(encoding="ascii").strip()
         except UnicodeDecodeError:
             text = ""
+        except OSError as error:
+            return f"The master secret {file} cannot be read ({type(error).__name__})."
         if not _HEX_SECRET.fullmatch(text):
             return f"The master secret {file.name} is not 64 hexadecimal digits."
+        return ""
+
+    def is_used(self) -> bool:
+        """Tell whether a bot has been started with this folder."""
+        return (self.folder / "botschaft.db").exists() or (self.folder / "keys.db").exists()
+
+    def folder_problem(self) -> str:
+        """Return why nothing can be written into the folder, or nothing."""
+        place = next(parent for parent in (self.folder, *self.folder.parents) if parent.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            return f"storage.folder: {self.folder} cannot be created or written; {place} is in the way."
         return ""
 
 
@@ -214,9 +254,10 @@ class Settings(BaseSettings):
     @field_validator("desks")
     @classmethod
     def _distinct(cls, desks: list[DeskSettings]) -> list[DeskSettings]:
-        twice = [name for name, count in Counter(desk.id for desk in desks).items() if count > 1]
-        if twice:
-            raise ValueError(f"each desk needs an id of its own; {', '.join(twice)} stands there more than once")
+        for what in ("id", "name"):
+            twice = [name for name, count in Counter(getattr(desk, what) for desk in desks).items() if count > 1]
+            if twice:
+                raise ValueError(f"each desk needs its own {what}; {', '.join(twice)} stands there more than once")
         return desks
 
     @model_validator(mode="after")

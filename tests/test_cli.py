@@ -110,12 +110,57 @@ def test_init_writes_nothing_that_check_config_would_refuse(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_config_is_content_with_what_init_wrote(botschaft: Botschaft) -> None:
-    botschaft(*INIT)
+def put_password(folder: Path) -> None:
+    file = folder / "bot.password"
+    file.write_text("geheim\n")
+    file.chmod(0o600)
 
+
+def test_check_config_is_content_with_what_init_wrote_and_a_password(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    assert "bot.password is missing" in botschaft("check-config").err
+
+    put_password(tmp_path)
     ended = botschaft("check-config")
 
     assert ended == Outcome(0, "✓ Everything is fine.\n", "")
+
+
+def test_a_password_that_others_may_read_is_refused(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    (tmp_path / "bot.password").chmod(0o644)
+    for command in ("check-config", "run"):
+        ended = botschaft(command)
+        assert (ended.code, "chmod 600" in ended.err) == (1, True)
+
+
+def test_a_lost_master_secret_is_never_replaced(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    (tmp_path / "data" / "botschaft.db").write_bytes(b"x")
+    (tmp_path / "master.secret").unlink()
+    assert "Put it back" in botschaft("check-config").err
+    assert botschaft(*INIT).code == 1
+    assert not (tmp_path / "master.secret").exists()
+
+
+def test_paths_that_cannot_be_are_said_in_a_sentence(botschaft: Botschaft, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = botschaft(*INIT, "--folder", "file")
+    assert (ended.code, "Traceback" in ended.err, "fault of Botschaft" in ended.err) == (1, False, False)
+    botschaft(*INIT)
+    put_password(tmp_path)
+    (tmp_path / "data").rmdir()
+    (tmp_path / "data").write_text("")
+    assert "storage.folder" in botschaft("check-config").err
+    assert botschaft("run").code == 1
+
+
+def test_items_need_a_folder_that_was_used(botschaft: Botschaft) -> None:
+    botschaft(*INIT)
+    ended = botschaft("items")
+    assert (ended.code, "has not been started" in ended.err) == (1, True)
 
 
 def test_check_config_prints_all_problems_with_their_places(botschaft: Botschaft, tmp_path: Path) -> None:
@@ -170,6 +215,7 @@ def test_the_configuration_is_found_where_it_was_said(
     botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     botschaft(*INIT, "--folder", "config")
+    put_password(tmp_path / "config")
     assert botschaft("check-config").code == 0, "the container's folder is looked at last"
 
     (tmp_path / "botschaft.toml").write_text("x = 1")

@@ -149,7 +149,7 @@ def test_two_desks_need_two_ids_even_when_something_else_is_wrong(write: Write) 
 
     found = "\n".join(problems_of(write(text)))
 
-    assert "each desk needs an id of its own; annahme stands there more than once" in found
+    assert "each desk needs its own id; annahme stands there more than once" in found
     assert "customers.burst: expected greater than or equal to 1" in found
 
 
@@ -258,6 +258,7 @@ def test_the_password_comes_from_the_environment_before_the_file(write: Write, m
     assert load_settings(path).bot.secret_password() is None
 
     (path.parent / "bot.password").write_text("from the file\n")
+    (path.parent / "bot.password").chmod(0o600)
     assert load_settings(path).bot.secret_password() == "from the file"
 
     monkeypatch.setenv("BOTSCHAFT_BOT__PASSWORD", "from the environment")

@@ -135,7 +135,7 @@ async def _play(stage: Stage) -> None:
     for failure in stage.failures:
         out.print(f"[red]✗ did not arrive:[/red] {escape(failure)}")
     if not stage.failures:
-        out.print("[green]✓[/green] Every message arrived where it should, encrypted, and nowhere else.")
+        out.print("[green]✓[/green] Every message arrived where it should, encrypted, and the note stayed inside.")
 
 
 async def _conversation(stage: Stage, told: "_Telling", anna: Peer, jan: Peer) -> None:
@@ -237,7 +237,11 @@ def _invite_a_person(stage: Stage) -> None:
     out.print(f"  homeserver   {stage.server.url}", soft_wrap=True)
     for what, person, then in (
         ("a customer", stage.fresh_customer, f"then start a chat with {stage.bot.mxid} and write"),
-        ("a mechanic", stage.fresh_mechanic, "then accept the invitations: Space, inbox, and each case as it comes"),
+        (
+            "a mechanic",
+            stage.fresh_mechanic,
+            "then accept the invitations: Space, inbox, admin room, and each case as it comes",
+        ),
     ):
         out.print(f"  {what}   user {person.user}   password {person.password}", soft_wrap=True)
         out.print(f"               {then}", soft_wrap=True)

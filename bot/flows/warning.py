@@ -51,9 +51,13 @@ async def warn(around: Surroundings, item: Item) -> None:
     room = await rooms.find(around.database, item.room_id)
     if item.body["event"] and room and room.membership == "join" and room.encrypted:
         event = EventId(item.body["event"])
-        await around.messenger.react(room.room_id, event, SIGN, txn=around.txn(item, "sign"))
-        sentence = _sentence(around, item, room.kind)
-        await around.send(item, "sentence", room.room_id, Outgoing(sentence, notice=room.kind is not RoomKind.CUSTOMER))
+        try:
+            await around.messenger.react(room.room_id, event, SIGN, txn=around.txn(item, "sign"))
+            sentence = Outgoing(_sentence(around, item, room.kind), notice=room.kind is not RoomKind.CUSTOMER)
+            await around.send(item, "sentence", room.room_id, sentence)
+        except Refused as error:
+            # Who wrote it cannot be told (they have no device that could read it): the admins must be, all the more.
+            log.warning("sender_not_told", code=error.code, status=error.status)
     await _tell_admins(around, item, room.case_number if room else None)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)

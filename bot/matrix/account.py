@@ -19,14 +19,16 @@ class Login:
     device_name: str
 
 
-async def log_in(database: Database, transport: Transport, login: Login) -> str:
-    """Return the device id of this installation; log in if there is no access token yet.
+async def log_in(database: Database, transport: Transport, login: Login, *, only_known: bool = False) -> str:
+    """Return the device id of this installation; log in if there is no access token yet, unless `only_known`.
 
     Raises:
         Fatal: no password, a wrong one, or a token that belongs to somebody else.
     """
-    device = await _device(database)
     token = await facts.get(database, facts.ACCESS_TOKEN)
+    if token is None and only_known:
+        raise Fatal("This folder holds no access token: the bot was not started with it, or its database was lost.")
+    device = await _device(database)
     if token is None:
         token = await _new_token(transport, login, device)
         async with database.transaction() as tx:
@@ -34,6 +36,14 @@ async def log_in(database: Database, transport: Transport, login: Login) -> str:
     transport.access_token = token
     await _check_owner(transport, login.user, device)
     return device
+
+
+async def give_up_device(database: Database, transport: Transport) -> None:
+    """Log out a device that was made a moment ago and must not stay, and forget it."""
+    await transport.call("POST", "/_matrix/client/v3/logout", {})
+    async with database.transaction() as tx:
+        await facts.remove(tx, facts.ACCESS_TOKEN)
+        await facts.remove(tx, facts.DEVICE_ID)
 
 
 async def _device(database: Database) -> str:
@@ -71,5 +81,5 @@ async def _check_owner(transport: Transport, user: UserId, device: str) -> None:
     if answer.get("user_id") != user or answer.get("device_id") != device:
         raise Fatal(
             "The stored access token belongs to another account or device than this folder's. "
-            "Run `botschaft device status` and see the README on lost keys."
+            "Is bot.user_id right? The README says more under “If the keys are lost”."
         )

@@ -128,7 +128,10 @@ def _result(status: int, retry_after: str | None, text: str) -> Any:
     if status >= 500 or status == 408 or (status < 300 and answer is None):
         raise Transient(f"the server is in trouble ({status})")
     if status == 401 and code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-        raise Fatal("The server no longer accepts the bot's access token. Run `botschaft device status`.")
+        raise Fatal(
+            "The server no longer accepts the bot's access token: its device was logged out or removed there. "
+            "The README says what is left to do under “If the keys are lost”."
+        )
     if status >= 300:
         raise Refused(f"the server refused ({status})", code=code, status=status)
     return answer

@@ -105,6 +105,7 @@ class Database:
 async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
     def connector() -> Any:
         connection = sqlcipher.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
+        connection.execute("PRAGMA cipher_log_level = NONE")  # its lines on stderr explain nothing to anybody
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
         return connection
 

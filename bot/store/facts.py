@@ -18,6 +18,11 @@ async def put(tx: Tx, name: str, value: str) -> None:
     await tx.run("INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 
 
+async def remove(tx: Tx, name: str) -> None:
+    """Forget one value."""
+    await tx.run("DELETE FROM facts WHERE name = ?", name)
+
+
 async def next_number(tx: Tx, counter: str, *, first: int = 1) -> int:
     """Return the next number of a counter; numbers are never given twice."""
     row = await tx.one(

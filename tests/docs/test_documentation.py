@@ -86,7 +86,9 @@ def test_every_script_named_by_the_packaging_exists() -> None:
 def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     words = [f"`!{word}`" for command in COMMANDS for word in command.words]
-    verbs = [f"`botschaft {name}`" for name in ("init", "check-config", "run", "health", "device status", "demo")]
+    verbs = [
+        f"`botschaft {name}`" for name in ("init", "check-config", "run", "health", "device status", "items", "demo")
+    ]
     known = {command.name or str(command.callback.__name__) for command in cli.registered_commands if command.callback}
     assert [word for word in [*words, *verbs] if word not in readme] == []
-    assert known <= {"init", "check-config", "run", "health", "demo"}
+    assert known <= {"init", "check-config", "run", "health", "items", "demo"}

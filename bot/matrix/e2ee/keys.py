@@ -90,8 +90,14 @@ class Keys:
             Fatal: the server has other keys or another identity; which command to run.
         """
         await self._check_device()
+        await self._signing.refuse_foreign()
         await self._uploads.refill()
         await self._signing.ensure()
+
+    @property
+    def is_published(self) -> bool:
+        """Tell whether the server has ever taken the keys of this key store."""
+        return bool(self._machine.account.shared)
 
     async def _check_device(self) -> None:
         shown = (await self._signing.shown()).device
@@ -205,6 +211,12 @@ class Keys:
             problems.append("This key store holds no cross-signing identity.")
         elif shown.device:
             problems += [f"Missing or wrong on the server: {fault}." for fault in self._signing.faults(shown, identity)]
+        if shown.others:
+            names = ", ".join(name if name.isalnum() else "?" for name in shown.others[:5])
+            problems.append(
+                f"Other devices are logged in to the bot's account ({names}). They are given no keys, but whoever owns "
+                "them knows the password: log them out and change it."
+            )
         return DeviceStatus(self._machine.device_id, self._machine.ed25519, shown.master, problems)
 
     def close(self) -> None:

@@ -83,15 +83,8 @@ class Signing:
         Raises:
             Fatal: the server shows an identity that is not ours. Never replaced without an admin's word.
         """
-        shown = await self.shown()
-        identity = load(self._machine)
-        foreign = shown.master is not None and (identity is None or shown.master != identity.public("master"))
-        if foreign:
-            raise Fatal(
-                "The bot's account has a cross-signing identity that is not in this key store. Nothing was changed. "
-                "Run `botschaft device status`; put back the key store that made it, or read the README on lost keys."
-            )
-        identity = identity or create(self._machine)
+        shown = await self.refuse_foreign()
+        identity = load(self._machine) or create(self._machine)
         if self.faults(shown, identity):
             await self._publish(shown, identity)
             shown = await self.shown()
@@ -99,6 +92,22 @@ class Signing:
             if faults:
                 raise Fatal(f"The server does not show our signatures as we sent them ({', '.join(faults)}).")
         self._machine.signed_device_keys = {key: value for key, value in shown.device.items() if key != "unsigned"}
+
+    async def refuse_foreign(self) -> "Shown":
+        """Return what the server shows of us.
+
+        Raises:
+            Fatal: it is an identity that we do not hold.
+        """
+        shown = await self.shown()
+        identity = load(self._machine)
+        if shown.master is not None and (identity is None or shown.master != identity.public("master")):
+            raise Fatal(
+                "The bot's account has a cross-signing identity that is not in this key store: the key store was lost, "
+                "or it is another one's. Nothing was changed on the server. Put back the folder and the master secret "
+                "from the same backup; the README says more under “If the keys are lost”."
+            )
+        return shown
 
     async def shown(self) -> "Shown":
         """Ask the server what it shows of us."""
@@ -109,7 +118,8 @@ class Signing:
             for usage in ("master", "self_signing", "user_signing")
         }
         devices = _mapping(_mapping(answer.get("device_keys")).get(me))
-        return Shown(keys, _mapping(devices.get(self._machine.device_id)))
+        others = tuple(sorted(name for name in devices if name != self._machine.device_id))
+        return Shown(keys, _mapping(devices.get(self._machine.device_id)), others)
 
     def faults(self, shown: "Shown", identity: Identity) -> list[str]:
         """Return what is missing or wrong in what the server shows, empty if all is well."""
@@ -164,10 +174,11 @@ class Signing:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the server shows of our account: the three public keys, and our device."""
+    """What the server shows of our account: the three public keys, our device, and the names of others."""
 
     keys: dict[str, Json]
     device: Json
+    others: tuple[str, ...] = ()
 
     def public(self, usage: str) -> str | None:
         """Return the public key of a usage."""
