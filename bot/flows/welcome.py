@@ -5,6 +5,7 @@ offered. What was said there is never repeated anywhere.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -17,8 +18,11 @@ from bot.domain.room import Room, RoomKind
 from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, rooms
+from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
+
+AT_MOST_EVERY = timedelta(hours=1)
+"""How often somebody who writes in a room that we cannot use is told where to write instead."""
 
 log = structlog.get_logger()
 
@@ -143,7 +147,10 @@ async def say_unusable(around: Surroundings, item: Item, room: Room) -> None:
     """Somebody goes on writing in a room that we cannot use: say again, not too often, where to write instead."""
     if item.plan is None:
         async with around.database.transaction() as tx:
-            answers = room.customer_id and await around.may_answer(tx, item, room.customer_id, "unusable")
+            answers = room.customer_id and not await cases.was_told(
+                tx, room.customer_id, item.arrived_at - AT_MOST_EVERY
+            )
+            answers = answers and await around.may_answer(tx, item, customer_of(room), "unusable")
             item = await around.plan(tx, item, {"answers": bool(answers)})
     if item.plan and item.plan["answers"] and room.membership == "join" and not room.encrypted:
         text = around.say("customer.unencrypted", business=around.rules.business)

@@ -131,6 +131,15 @@ async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:
     return int(row[0]) if row else 0
 
 
+async def was_told(tx: Tx, customer: CustomerId, since: datetime) -> bool:
+    """Tell whether a customer was told since then that they write in a room which we cannot use."""
+    row = await tx.one(
+        "SELECT 1 FROM automatic_answers WHERE customer_id = ? AND step IN ('offer', 'unusable') AND planned_at >= ?",
+        *(customer, to_ms(since)),
+    )
+    return row is not None
+
+
 async def add_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str, now: datetime) -> None:
     """An automatic sentence was planned."""
     await tx.run("INSERT OR IGNORE INTO automatic_answers VALUES (?, ?, ?, ?)", customer, item, step, to_ms(now))
