@@ -24,6 +24,7 @@ from bot.settings import load_settings
 
 BUSINESS = "Werkstatt Müller"
 WAIT_S = 30.0
+LOOK_EVERY_S = 0.1
 FILE = Path("build") / "demo.json"
 
 out = Console(highlight=False)
@@ -92,7 +93,7 @@ def _write_configuration(stage: Stage) -> Path:
         f'[bot]\nuser_id = "{stage.bot.mxid}"\ndisplay_name = "{BUSINESS}"\npassword_file = "bot.password"\n'
         f'[business]\nname = "{BUSINESS}"\n'
         f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
-        f"[cases]\nrename_interval_s = 1\n"
+        f"[cases]\nrename_interval_s = 0\n"
         f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = {members}\n',
         encoding="utf-8",
     )
@@ -153,10 +154,14 @@ async def _conversation(stage: Stage, told: "_Telling", anna: Peer, jan: Peer) -
     answer = "Morgen um 8 Uhr passt. Bitte den Fahrzeugschein mitbringen."
     await told.writes("Jan", jan, card.room_id, answer)
     await told.arrives(anna, answer)
+    await told.shows(jan, card.room_id, "🟡")
     await told.writes("Anna", anna, chat, "Danke, bis morgen!")
+    await told.shows(jan, card.room_id, "🔴")
     await told.arrives(jan, "Danke, bis morgen!")
     await told.writes("Jan", jan, card.room_id, "!zu")
+    await told.shows(jan, card.room_id, "✅")
     await told.arrives(jan, "Vorgang geschlossen")
+    told.checks("a command that stays inside", all("!zu" not in seen.body for seen in anna.seen))
     told.checks("a note that stays inside", all("Beläge" not in seen.body for seen in anna.seen))
     said = [seen for peer in (anna, jan) for seen in peer.seen if seen.sender == stage.bot.mxid and seen.msgtype]
     told.checks("encryption of everything the bot said", all(seen.encrypted for seen in said))
@@ -184,6 +189,16 @@ class _Telling:
         name = await self._name(peer, seen.room_id)
         self._table.add_row(escape(name), f"[cyan]{BUSINESS}[/cyan]", escape(seen.body))
         return seen
+
+    async def shows(self, peer: Peer, room: str, sign: str) -> None:
+        """Wait until the room's name says in what state the case is."""
+        shown = ""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                while not shown.startswith(sign):
+                    await asyncio.sleep(LOOK_EVERY_S)
+                    shown = await self._name(peer, room)
+        self.checks(f"the room name {sign}", shown.startswith(sign))
 
     async def _name(self, peer: Peer, room: str) -> str:
         state = await peer.state(room, "m.room.name")
