@@ -8,9 +8,12 @@ RUN python -m venv /opt/botschaft \
 COPY bot bot
 COPY config config
 COPY migrations migrations
+COPY deploy deploy
 # What only the demo and the tests need leaves again; the rest is exactly what was tested.
 RUN /opt/botschaft/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
- && /opt/botschaft/bin/pip uninstall --yes --quiet matrix-synapse mypy ruff pytest hypothesis import-linter coverage
+ && /opt/botschaft/bin/python deploy/needed.py botschaft > unneeded.txt \
+ && /opt/botschaft/bin/pip uninstall --yes --quiet -r unneeded.txt \
+ && /opt/botschaft/bin/pip check
 
 FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home botschaft \
