@@ -34,4 +34,4 @@ def needed(project: str, extras: frozenset[str] = frozenset()) -> set[str]:
 if __name__ == "__main__":
     keep = needed(sys.argv[1]) | KEPT
     installed = {canonicalize_name(found.metadata["Name"]) for found in importlib.metadata.distributions()}
-    print("\n".join(sorted(installed - keep)))
+    sys.stdout.write("".join(f"{name}\n" for name in sorted(installed - keep)))

@@ -108,6 +108,9 @@ class RoomMaker:
                     return await self._create_and_invite(spec)
                 if room is None:
                     raise
+                if refusal.status == 403:
+                    # Nobody else is building it: the server stopped at somebody who may not be invited.
+                    return await self._repair(spec, room, await self._state_of(room))
             return await self._completed(spec, room)
 
     async def _create(self, spec: RoomSpec) -> RoomId:
