@@ -241,6 +241,10 @@ class Peer:
         """Make any request with this person's token, once. Raises Refused or Transient."""
         return await self._http.once(method, path, body)
 
+    async def reset_identity(self, password: str) -> None:
+        """Replace the identity of the account, as somebody does who has lost it."""
+        await self._keys.publish_identity(password)
+
     async def close(self) -> None:
         """Stop following and forget everything in memory. Raises what ended the following before, if anything did."""
         following, self._following = self._following, None
@@ -428,13 +432,19 @@ class _Keys:
             return None
         return clear
 
-    async def publish_identity(self) -> None:
-        """Cross-sign this device (Matrix 1.18, Cross-signing), so that strict clients talk to it."""
+    async def publish_identity(self, password: str | None = None) -> None:
+        """Cross-sign this device (Matrix 1.18, Cross-signing), so that strict clients talk to it.
+
+        A second identity, which replaces the first one, needs the account's password.
+        """
         seeds = {usage: Ed25519PrivateKey.generate() for usage in ("master", "self_signing", "user_signing")}
         keys = {usage: self._public_part(usage, seed) for usage, seed in seeds.items()}
         for usage in ("self_signing", "user_signing"):
             self._sign(keys[usage], seeds["master"])
         request = {f"{usage}_key": key for usage, key in keys.items()}
+        if password is not None:
+            user = {"type": "m.id.user", "user": self.user_id}
+            request["auth"] = {"type": "m.login.password", "identifier": user, "password": password}
         await self._http.insist("POST", f"{CLIENT}/keys/device_signing/upload", request)
         answer = await self._http.insist("POST", f"{CLIENT}/keys/query", {"device_keys": {self.user_id: []}})
         device = answer["device_keys"][self.user_id][self.device_id]

@@ -139,6 +139,19 @@ async def test_a_new_device_of_the_customer_reads_what_comes_after(
     await arrived(jan, business, "vom Tablet")
 
 
+async def test_a_customer_who_resets_their_identity_goes_on(business: Business, new_peer: MakePeer) -> None:
+    account = await business.account("anna")
+    anna, jan = await new_peer(account, cross_sign=True), await new_peer(business.people["jan"])
+    chat = await anna.start_chat(business.bot.mxid)
+    await anna.text(chat, "vorher")
+    case = (await arrived(jan, business, "vorher")).room_id
+    await anna.reset_identity(account.password)
+    await anna.text(chat, "nachher")
+    await arrived(jan, business, "nachher")
+    await jan.text(case, "verstanden")
+    await arrived(anna, business, "verstanden")
+
+
 async def test_who_accepts_no_invitations_is_told_and_blocks_nobody(
     synapse: LocalSynapse, new_peer: MakePeer, tmp_path: Path
 ) -> None:
