@@ -152,6 +152,47 @@ async def test_a_customer_who_resets_their_identity_goes_on(business: Business, 
     await arrived(anna, business, "verstanden")
 
 
+async def test_an_edited_message_is_moved_to_another_case_and_told_apart_by_number(
+    business: Business, new_peer: MakePeer
+) -> None:
+    business.extra = "[cases]\nreopen_days = 0\n"
+    await business.stop()
+    await business.start()
+    anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
+    chat = await anna.start_chat(business.bot.mxid)
+    await anna.text(chat, "Bremse")
+    first = (await arrived(jan, business, "Bremse")).room_id
+    await jan.text(first, "!zu")
+    await arrived(jan, business, "geschlossen")
+    await anna.text(chat, "Reifen")
+    second = (await arrived(jan, business, "Reifen")).room_id
+    assert second != first
+    await jan.text(first, "!auf")
+    await arrived(jan, business, "wieder geöffnet")
+    await anna.text(chat, "Wann fertig?")
+    await arrived(anna, business, "1001, 1002")
+    await anna.text(chat, "1002")
+    wrong = await arrived(jan, business, "Wann fertig?")
+    assert wrong.room_id == second
+    own = next(s.event_id for s in anna.seen if s.body == "Wann fertig?")
+    await anna.send(chat, "m.room.message", edit_of(own, "Wann ist die Bremse fertig?"))
+    await jan.wait_for(lambda s: s.content.get("m.new_content", {}).get("body") == "Wann ist die Bremse fertig?", 30)
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": wrong.event_id}}}
+    await jan.send(second, "m.room.message", {"msgtype": "m.text", "body": "!an 1001", **reply})
+    moved = await jan.wait_for(lambda s: s.room_id == first and "Wann ist die Bremse fertig?" in s.body, 30)
+    await until(lambda: is_deleted(jan, wrong), timeout_s=30)
+    await jan.text(first, "!haenger")
+    await arrived(jan, business, "Es wartet nichts")
+    await jan.send(first, "m.room.message", {"msgtype": "m.text", "body": "Morgen", **_reply_to(moved)})
+    answer = await arrived(anna, business, "Morgen")
+    assert answer.raw["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == own
+    assert not any("!an" in s.body for s in anna.seen)
+
+
+def _reply_to(seen: Seen) -> Json:
+    return {"m.relates_to": {"m.in_reply_to": {"event_id": seen.event_id}}}
+
+
 async def test_who_accepts_no_invitations_is_told_and_blocks_nobody(
     synapse: LocalSynapse, new_peer: MakePeer, tmp_path: Path
 ) -> None:
