@@ -14,26 +14,31 @@ import structlog
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
-from bot.flows import house, intake
+from bot.flows import adopting, house, intake
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
 from bot.flows.intake import Batch
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.worker import Worker
-from bot.matrix.account import Login, give_up_device, log_in
-from bot.matrix.e2ee.keys import DeviceStatus, Keys
+from bot.matrix.account import Login, give_up_device, log_in, new_device, remove_other_devices
+from bot.matrix.e2ee.keys import DeviceStatus, Keys, opened_secrets
+from bot.matrix.e2ee.secret_storage import SecretStorage, as_words, from_words
 from bot.matrix.messenger import NioMessenger
 from bot.matrix.pace import Pace
 from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
+from bot.store import arrivals, facts
 from bot.store.database import Database, utc_now
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+FIRST_SYNC_S = 600.0
+"""How long a server may think about all rooms of an account at once (45 s for 2,000 rooms on Synapse 1.163.2)."""
 OnWait = Callable[[Transient], None]
 
 
@@ -59,7 +64,9 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
     async with opened(settings, on_wait=on_wait) as parts:
         await _start_keys(parts)
         await persistently(lambda: _show_name(parts))
+        await persistently(lambda: _adopt_rooms(parts))
         await persistently(lambda: house.set_up(parts.around))
+        await persistently(lambda: _warn_of_loss(parts))
         if ready:
             ready()
         log.info("serving")
@@ -74,6 +81,34 @@ async def _start_keys(parts: Parts) -> None:
         if not parts.keys.is_published:
             await give_up_device(parts.database, parts.transport)
         raise
+
+
+async def _warn_of_loss(parts: Parts) -> None:
+    """Say, once a day at most, what could not be brought back after a lost disk."""
+    if parts.keys.backup_is_foreign:
+        parts.bookkeeper.alarm("admin.foreign_backup")
+    if not await parts.keys.has_recovery_key():
+        parts.bookkeeper.alarm("admin.no_recovery_key")
+
+
+async def _adopt_rooms(parts: Parts) -> None:
+    """After a lost disk the first sync says which rooms are ours, before the house would make new ones."""
+    if await facts.get(parts.database, facts.ADOPTING) is None:
+        return
+
+    async def batch(arrived: Batch) -> None:
+        await adopting.take_in(parts.around, arrived)
+
+    async def keys(sessions: set[SessionId]) -> None:
+        """Whatever waits for a key is looked at when the worker starts."""
+
+    session = Session(
+        *(parts.transport, parts.keys, parts.database, parts.around.rules.me),
+        timeout_s=parts.settings.homeserver.sync_timeout_s,
+        patience_s=FIRST_SYNC_S,
+        receipts=True,
+    )
+    await session.step(Listeners(batch, keys, lambda more: None), quick=True)
 
 
 @asynccontextmanager
@@ -133,13 +168,17 @@ def _alone(folder: Path) -> Iterator[None]:
 async def _logged_in(
     settings: Settings, database: Database, transport: Transport, *, looks_only: bool, on_wait: OnWait | None
 ) -> str:
-    login = Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
+    login = _login(settings)
     if not looks_only:
         return await persistently(lambda: log_in(database, transport, login), on_wait)
     try:
         return await log_in(database, transport, login, only_known=True)
     except Transient as error:
         raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
+
+
+def _login(settings: Settings) -> Login:
+    return Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
 
 
 def _keys(settings: Settings, master: bytes, device: str, transport: Transport) -> Keys:
@@ -155,7 +194,8 @@ def _keys(settings: Settings, master: bytes, device: str, transport: Transport) 
 
 def _wired(settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys) -> Parts:
     bookkeeper, pace = Bookkeeper(), Pace()
-    pace.on_slow = bookkeeper.slowed_down
+    pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
+    keys.alarm = bookkeeper.alarm
     around = Surroundings(
         database=database,
         messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace),
@@ -223,6 +263,7 @@ async def _until_stopped(parts: Parts) -> None:
             tasks.create_task(worker.run())
             tasks.create_task(session.run(Listeners(batch, keys, catching_up)))
             tasks.create_task(parts.bookkeeper.run(parts.around))
+            tasks.create_task(parts.keys.keep_safe())
     except BaseExceptionGroup as group:
         raise _plain(group) from group
 
@@ -267,3 +308,100 @@ async def device_status(settings: Settings) -> DeviceStatus:
             return await parts.keys.status()
         except Transient as error:
             raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
+
+
+async def sign_device(settings: Settings, *, new_key: bool) -> str | None:
+    """See to it that the bot's device is signed and can be recovered; returns the recovery key if one was made.
+
+    Raises:
+        Fatal: with the sentence for the admin.
+    """
+    async with opened(settings) as parts:
+        await _start_keys(parts)
+        if await persistently(parts.keys.has_recovery_key) and not new_key:
+            return None
+        return as_words(await persistently(parts.keys.make_recovery_key))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What `recover` brought back."""
+
+    device_id: str
+    sessions: int
+    removed_devices: int
+    keeps_customers: bool
+
+
+async def recover(settings: Settings, words: str) -> Recovered:
+    """Make a new device with the identity and the history of the account. Interrupted, it goes on where it was.
+
+    Raises:
+        Fatal: with the sentence for the admin; before the recovery key has opened, nothing is changed.
+    """
+    key = from_words(words)
+    folder = settings.storage.folder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(folder):
+        await _take_new_device(settings, key)
+    async with opened(settings) as parts:
+        await persistently(lambda: parts.keys.adopt_secrets(key))
+        await persistently(parts.keys.start)
+        sessions = await persistently(parts.keys.restore)
+        device = str(await facts.get(parts.database, facts.DEVICE_ID))
+        removed = await persistently(lambda: remove_other_devices(parts.transport, _login(settings), device))
+        keeps = await facts.get(parts.database, facts.ADOPTING) is None
+        async with parts.database.transaction() as tx:
+            await facts.remove(tx, facts.RECOVERING)
+    return Recovered(device, sessions, removed, keeps)
+
+
+async def _take_new_device(settings: Settings, key: bytes) -> None:
+    """Log in anew, try the recovery key, and only then let the folder forget its old device."""
+    folder = settings.storage.folder
+    database_key = derive(settings.storage.master_secret(), Purpose.DATABASE)
+    database = await Database.open(folder / "botschaft.db", key=database_key, migrations=resource_dir("migrations"))
+    transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
+    try:
+        if await facts.get(database, facts.RECOVERING):
+            return
+        device, token = await persistently(lambda: new_device(transport, _login(settings)))
+        try:
+            storage = SecretStorage(transport, settings.bot.user_id)
+            await persistently(lambda: opened_secrets(storage, key))
+        except Fatal:
+            await transport.call("POST", "/_matrix/client/v3/logout", {})
+            raise
+        _set_aside(folder)
+        async with database.transaction() as tx:
+            if await facts.get(tx, facts.SYNC_TOKEN) is None:
+                await facts.put(tx, facts.ADOPTING, "1")
+            await facts.put(tx, facts.DEVICE_ID, device)
+            await facts.put(tx, facts.ACCESS_TOKEN, token)
+            await facts.put(tx, facts.RECOVERING, "1")
+            await arrivals.doubt_all(tx)
+    finally:
+        await transport.close()
+        await database.close()
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep an old key store under another name; nothing ever reads it again by itself."""
+    for name in ("keys.db", "keys.db-wal", "keys.db-shm"):
+        if (folder / name).exists():
+            (folder / name).rename(folder / f"old-{utc_now():%Y%m%d-%H%M%S}-{name}")
+
+
+async def reset_identity(settings: Settings) -> str:
+    """Give the account a new identity, signed device and recovery key; returns the recovery key.
+
+    Raises:
+        Fatal: with the sentence for the admin.
+    """
+    password = settings.bot.secret_password()
+    if not password:
+        raise Fatal("A new identity needs the bot's password. Put it into the file that bot.password_file names.")
+    async with opened(settings) as parts:
+        await persistently(lambda: parts.keys.replace_identity(password))
+        await persistently(parts.keys.start)
+        return as_words(await persistently(parts.keys.make_recovery_key))

@@ -29,7 +29,7 @@ class Bookkeeper(Bookkeeping):
         self._rooms: set[RoomId] = set()
         self._cases: set[CaseNumber] = set()
         self._read: dict[tuple[RoomId, UserId], EventId] = {}
-        self._slow: set[str] = set()
+        self._alarms: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
         self._changed = asyncio.Event()
 
     def was_read(self, room: RoomId, read_by: Iterable[tuple[UserId, EventId]]) -> None:
@@ -38,9 +38,9 @@ class Bookkeeper(Bookkeeping):
             self._read[room, user] = event
             self._changed.set()
 
-    def slowed_down(self, limit: str) -> None:
-        """The server answered 429: the admins should know what to configure, once a day."""
-        self._slow.add(str(limit))
+    def alarm(self, text: str, **values: str) -> None:
+        """The admins should know something, once a day. `text` is the id of a text."""
+        self._alarms.add((text, tuple(values.items())))
         self._changed.set()
 
     def room_changed(self, room: RoomId) -> None:
@@ -73,8 +73,8 @@ class Bookkeeper(Bookkeeping):
             if await arrivals.has_new(around.database, room) or not await self._move_receipt(around, room):
                 self._rooms.add(room)
                 waits.append(RETRY_S)
-        while self._slow:
-            await self._tell_of(around, self._slow.pop())
+        while self._alarms:
+            await self._tell(around, *self._alarms.pop())
         while self._read:
             (room, user), event = self._read.popitem()
             await self._mark_read(around, room, user, event)
@@ -100,21 +100,21 @@ class Bookkeeper(Bookkeeping):
             await rooms.set_read_mark(tx, room, event)
         return True
 
-    async def _tell_of(self, around: Surroundings, limit: str) -> None:
+    async def _tell(self, around: Surroundings, text: str, values: tuple[tuple[str, str], ...]) -> None:
         admin_room = await rooms.place(around.database, "admin")
         if admin_room is None:
             return
         async with around.database.transaction() as tx:
             added = await arrivals.add(
                 tx,
-                item_id=derived_item_id(around.key, "slow", limit, around.now().date().isoformat()),
+                item_id=derived_item_id(around.key, text, *map(str, values), around.now().date().isoformat()),
                 lane=room_lane(admin_room),
                 room=admin_room,
                 kind=ItemKind.ALARM,
                 sender=around.rules.me,
                 sent_at=around.now(),
                 arrived_at=around.now(),
-                body={"text": "admin.slowed_down", "values": {"limit": limit, "user": around.rules.me}},
+                body={"text": text, "values": dict(values)},
             )
         self.lanes_changed([room_lane(admin_room)] if added else [])
 

@@ -6,11 +6,14 @@ from bot.domain import command
 from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState
 from bot.domain.command import COMMANDS, Call, Unknown, Verb, Where
-from bot.domain.message import Message, Outgoing
+from bot.domain.errors import Mistake
+from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import moving, stuck
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
+
+UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
 
 
 async def run(
@@ -55,6 +58,8 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
     if called is not None and not is_note and item.sender in around.rules.staff:
         await run(around, item, room, None, called, message)
         return
+    if room.kind is RoomKind.INBOX and room.desk is None and called is None and message.kind not in UNANSWERED:
+        raise Mistake("case.forgotten")
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
 

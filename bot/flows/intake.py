@@ -3,7 +3,7 @@
 Nothing is sent, decrypted or decided here but the lane, and that from room and sender alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,12 +43,17 @@ class Batch:
     rooms: tuple[RoomUpdate, ...] = ()
 
 
-async def take_in(around: Surroundings, batch: Batch) -> set[Lane]:
-    """Commit a batch and return the lanes in which something is new."""
+Prepare = Callable[[Tx, RoomUpdate], Awaitable[RoomUpdate]]
+
+
+async def take_in(around: Surroundings, batch: Batch, prepare: Prepare | None = None) -> set[Lane]:
+    """Commit a batch and return the lanes in which something is new; `prepare` sees each room first."""
     taking = _Taking(around, batch.token, around.now())
     async with around.database.transaction() as tx:
         for update in batch.rooms:
-            await taking.room(tx, update)
+            await taking.room(tx, await prepare(tx, update) if prepare else update)
+        if prepare:
+            await facts.remove(tx, facts.ADOPTING)
         await facts.put(tx, facts.SYNC_TOKEN, batch.token)
     return taking.lanes
 

@@ -9,6 +9,9 @@ from bot.matrix.transport import Transport
 from bot.store import facts
 from bot.store.database import Database
 
+PREFIX = "BOTSCHAFT"
+"""How our device ids begin, so that those of earlier installations can be told from a person's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -46,11 +49,38 @@ async def give_up_device(database: Database, transport: Transport) -> None:
         await facts.remove(tx, facts.DEVICE_ID)
 
 
+async def new_device(transport: Transport, login: Login) -> tuple[str, str]:
+    """Log in as a new device beside what the folder knows; returns its id and its access token.
+
+    Raises:
+        Fatal: no password, or a wrong one.
+    """
+    device = _random_device()
+    transport.access_token = await _new_token(transport, login, device)
+    return device, transport.access_token
+
+
+async def remove_other_devices(transport: Transport, login: Login, keep: str) -> int:
+    """Log out every device of the account that an installation of ours made, but this one; return how many."""
+    answer = await transport.call("GET", "/_matrix/client/v3/devices")
+    names = [str(device.get("device_id")) for device in answer.get("devices") or [] if isinstance(device, dict)]
+    ours = [name for name in names if name.startswith(PREFIX) and name != keep]
+    if ours:
+        user = {"type": "m.id.user", "user": login.user}
+        auth = {"type": "m.login.password", "identifier": user, "password": login.password}
+        await transport.call("POST", "/_matrix/client/v3/delete_devices", {"devices": ours, "auth": auth})
+    return len(ours)
+
+
+def _random_device() -> str:
+    return f"{PREFIX}{secrets.token_hex(6).upper()}"
+
+
 async def _device(database: Database) -> str:
     known = await facts.get(database, facts.DEVICE_ID)
     if known:
         return known
-    device = f"BOTSCHAFT{secrets.token_hex(6).upper()}"
+    device = _random_device()
     async with database.transaction() as tx:
         await facts.put(tx, facts.DEVICE_ID, device)
     return device

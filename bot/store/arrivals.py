@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from bot.domain.arrival import Item, ItemKind, ItemState
+from bot.domain.arrival import RECONCILE_AFTER, Item, ItemKind, ItemState
 from bot.domain.ids import EventId, ItemId, Lane, RoomId, SessionId, UserId
 from bot.store import facts
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
@@ -211,6 +211,14 @@ async def retry(tx: Tx, item: Item, at: datetime) -> None:
         "UPDATE arrivals SET state = 'waiting', retry_at = ?, session_id = NULL, attempts = attempts + 1"
         " WHERE id = ? AND state IN ('waiting', 'parked')",
         *(to_ms(at), item.id),
+    )
+
+
+async def doubt_all(tx: Tx) -> None:
+    """We are another device now, which the server holds to no transaction id: every step must be looked for."""
+    await tx.run(
+        "UPDATE arrivals SET planned_at = planned_at - ? WHERE planned_at IS NOT NULL AND state != 'done'",
+        round(2 * RECONCILE_AFTER / timedelta(milliseconds=1)),
     )
 
 

@@ -5,11 +5,15 @@ from bot.store.database import Database, Tx
 SYNC_TOKEN = "sync_token"  # noqa: S105 - the name of a row
 DEVICE_ID = "device_id"
 ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a row
+RECOVERING = "recovering"
+"""A lost disk is being made good; set until the last step of it."""
+ADOPTING = "adopting"
+"""Our rooms exist but our tables are empty: the first sync says which rooms we have."""
 
 
-async def get(database: Database, name: str) -> str | None:
+async def get(reader: Database | Tx, name: str) -> str | None:
     """Read one value."""
-    row = await database.one("SELECT value FROM facts WHERE name = ?", name)
+    row = await reader.one("SELECT value FROM facts WHERE name = ?", name)
     return str(row[0]) if row else None
 
 
@@ -32,3 +36,11 @@ async def next_number(tx: Tx, counter: str, *, first: int = 1) -> int:
     )
     assert row is not None
     return int(row[0])
+
+
+async def raise_to(tx: Tx, counter: str, number: int) -> None:
+    """See to it that no number up to this one is given again."""
+    await tx.run(
+        "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+        *(counter, number),
+    )

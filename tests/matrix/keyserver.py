@@ -28,6 +28,8 @@ class KeyServer:
     identities: dict[str, Json] = field(default_factory=dict)
     inbox: dict[DeviceName, list[Json]] = field(default_factory=lambda: defaultdict(list))
     calls: list[str] = field(default_factory=list)
+    account_data: dict[str, Json] = field(default_factory=dict)
+    backups: dict[str, Json] = field(default_factory=lambda: defaultdict(dict))
     fail: Callable[[str], Exception | None] = lambda name: None
 
     def client(self, user: str, device: str) -> "Client":
@@ -54,6 +56,8 @@ class Client:
         error = self.server.fail(name)
         if error:
             raise error
+        if name.startswith(("user/", "room_keys/")):
+            return json.loads(json.dumps(self._stored(method, path, json.loads(json.dumps(body or {})))))
         handler = {
             "keys/upload": self._upload,
             "keys/query": self._query,
@@ -62,6 +66,34 @@ class Client:
             "keys/signatures": self._signatures,
         }.get(name, self._send)
         return json.loads(json.dumps(handler(json.loads(json.dumps(body or {})), path)))
+
+    def _stored(self, method: str, path: str, body: Json) -> Json:
+        """Account data, and the one key backup of each account."""
+        if "/account_data/" in path:
+            if method == "PUT":
+                self.server.account_data[path] = body
+            if path not in self.server.account_data:
+                raise Refused("nothing there", code="M_NOT_FOUND", status=404)
+            return self.server.account_data[path]
+        backup = self.server.backups[self.user]
+        match method, path.split("/")[5]:
+            case "POST", "version":
+                number = str(int(backup.get("version", "0")) + 1)
+                backup |= {"version": number, "auth_data": body["auth_data"], "rooms": {}}
+                return {"version": number}
+            case "GET", "version" if "auth_data" in backup:
+                return {"version": backup["version"], "auth_data": backup["auth_data"]}
+            case "DELETE", "version":
+                backup.pop("auth_data", None)
+                return {}
+            case "PUT", "keys":
+                for room, part in body["rooms"].items():
+                    backup["rooms"].setdefault(room, {"sessions": {}})["sessions"] |= part["sessions"]
+                return {}
+            case "GET", "keys":
+                return {"rooms": backup["rooms"]}
+            case _:
+                raise Refused("nothing there", code="M_NOT_FOUND", status=404)
 
     def _upload(self, body: Json, _: str) -> Json:
         me = (self.user, self.device)
@@ -95,7 +127,7 @@ class Client:
 
     def _identity(self, body: Json, _: str) -> Json:
         keys = {usage: body[f"{usage}_key"] for usage in ("master", "self_signing", "user_signing")}
-        if self.server.identities.get(self.user, keys) != keys:
+        if self.server.identities.get(self.user, keys) != keys and not body.get("auth"):
             raise Refused("needs a password", status=401)
         self.server.identities[self.user] = keys
         return {}

@@ -1,5 +1,6 @@
 """The one door to everything about keys. Members are told to us by the caller; timelines never come near nio."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,18 +12,25 @@ import structlog
 from bot.domain.errors import Fatal
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.domain.message import Forged, NoKey
-from bot.matrix.e2ee import signing
+from bot.matrix.e2ee import secret_storage, signing
+from bot.matrix.e2ee.backup import Backup
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.e2ee.opening import Opened, Opening
+from bot.matrix.e2ee.secret_storage import SecretStorage
 from bot.matrix.e2ee.sharing import Sharing
-from bot.matrix.e2ee.signing import Signing
+from bot.matrix.e2ee.signing import USAGES, Signing
 from bot.matrix.e2ee.store import CipherStore
 from bot.matrix.e2ee.uploads import Uploads
+from bot.matrix.e2ee.watermark import Watermark
 from bot.matrix.transport import Transport
 
 log = structlog.get_logger()
 Json = dict[str, Any]
+
+_BACKUP = "m.megolm_backup.v1"
+SECRETS = (*(f"m.cross_signing.{usage}" for usage in USAGES), _BACKUP)
+"""What the recovery key opens, by its names in secret storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,8 @@ class DeviceStatus:
     device_id: str
     fingerprint: str
     master_key: str | None
+    not_backed_up: int  # sessions
+    recoverable: bool  # there is a recovery key
     problems: list[str] = field(default_factory=list)
 
 
@@ -55,6 +65,12 @@ class Keys:
         self._sharing = Sharing(machine, self._devices, transport, clock)
         self._opening = Opening(machine, self._devices)
         self._signing = Signing(machine, transport)
+        self._backup = Backup(machine, transport)
+        self._storage = SecretStorage(transport, machine.user_id)
+        self._watermark = Watermark(machine, self._storage)
+        machine.on_session = self._backup.look
+        self.alarm: Callable[[str], None] = lambda text: None
+        self._backup.on_foreign = lambda: self.alarm("admin.foreign_backup")
         store.on_rollback = self._after_rollback
 
     @classmethod
@@ -90,9 +106,62 @@ class Keys:
             Fatal: the server has other keys or another identity; which command to run.
         """
         await self._check_device()
+        await self._watermark.check()
         await self._signing.refuse_foreign()
         await self._uploads.refill()
         await self._signing.ensure()
+        await self._backup.prepare(self._identity())
+
+    async def keep_safe(self) -> None:
+        """Back up and remember how far we are, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._backup.run(self._identity()))
+            tasks.create_task(self._watermark.run())
+
+    def _identity(self) -> signing.Identity:
+        identity = signing.load(self._machine)
+        assert identity is not None, "`start` made sure of it"
+        return identity
+
+    async def has_recovery_key(self) -> bool:
+        """Tell whether the account has secret storage."""
+        return await self._storage.default_key() is not None
+
+    async def make_recovery_key(self) -> bytes:
+        """Seal our secrets on the server with a new recovery key and return it; nothing else keeps it.
+
+        Raises:
+            Fatal: there is nothing to seal yet, or the server lost it.
+        """
+        identity, backup_key = signing.load(self._machine), self._backup.key
+        if identity is None or backup_key is None:
+            raise Fatal("The bot has no identity yet. Start it once with `botschaft run`.")
+        seeds = {f"m.cross_signing.{usage}": identity.seed(usage) for usage in USAGES}
+        return await self._storage.create(seeds | {_BACKUP: backup_key})
+
+    async def adopt_secrets(self, recovery_key: bytes) -> None:
+        """Take identity and backup key out of secret storage into this key store.
+
+        Raises:
+            Fatal: this key does not open all of them.
+        """
+        found = await opened_secrets(self._storage, recovery_key)
+        signing.adopt(self._machine, {usage: found[f"m.cross_signing.{usage}"] for usage in USAGES})
+        self._backup.adopt(found[_BACKUP])
+
+    async def restore(self) -> int:
+        """Fetch all sessions of the key backup; return how many."""
+        return await self._backup.restore()
+
+    async def replace_identity(self, password: str) -> None:
+        """Give the account a new identity and a new key backup; what was before is not deleted by this."""
+        await self._signing.replace(password)
+        await self._backup.begin_anew()
+
+    @property
+    def backup_is_foreign(self) -> bool:
+        """Tell whether the account has a key backup that is not ours; then nothing is backed up."""
+        return self._backup.foreign
 
     @property
     def is_published(self) -> bool:
@@ -217,8 +286,24 @@ class Keys:
                 f"Other devices are logged in to the bot's account ({names}). They are given no keys, but whoever owns "
                 "them knows the password: log them out and change it."
             )
-        return DeviceStatus(self._machine.device_id, self._machine.ed25519, shown.master, problems)
+        recoverable, missing = await self.has_recovery_key(), self._backup.missing()
+        me, fingerprint = self._machine.device_id, self._machine.ed25519
+        return DeviceStatus(me, fingerprint, shown.master, missing, recoverable, problems)
 
     def close(self) -> None:
         """Close the key store."""
         self._store.database.close()
+
+
+async def opened_secrets(storage: SecretStorage, recovery_key: bytes) -> dict[str, bytes]:
+    """Open everything that a recovery needs.
+
+    Raises:
+        WrongRecoveryKey: not the key of this account.
+        Fatal: something is missing there.
+    """
+    found = await storage.open(recovery_key, SECRETS)
+    missing = [name for name in SECRETS if len(found.get(name, b"")) != secret_storage.KEY_BYTES]
+    if missing:
+        raise Fatal(f"The account's secret storage lacks {', '.join(missing)}. Nothing was changed.")
+    return found

@@ -11,6 +11,7 @@ No savepoints: an Olm ratchet that moved is kept, and only the content of a bad 
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -43,6 +44,7 @@ class Machine(Olm):  # type: ignore[misc]
         super().__init__(user_id, device_id, store)
         self.asked_sessions: set[str] = set()
         self.signed_device_keys: Json | None = None
+        self.on_session: Callable[[], None] = lambda: None
         store.on_rollback = self.reload
 
     def reload(self) -> None:
@@ -141,6 +143,7 @@ class Machine(Olm):  # type: ignore[misc]
                 return None
         self.inbound_group_store.add(session)
         self.save_inbound_group_session(session)
+        self.on_session()
         return str(session.id)
 
     def create_group_session(

@@ -187,6 +187,7 @@ class Sharing:
         """Send one Olm message to each of these devices. The ratchets are committed before the request leaves."""
         messages: defaultdict[str, Json] = defaultdict(dict)
         with self._machine.store.one_commit():
+            self._machine.store.count_sent()
             for device in devices:
                 messages[device.user_id][device.id] = self._machine.seal_olm(device, event_type, content)
         await self.send_to_device("m.room.encrypted", messages)

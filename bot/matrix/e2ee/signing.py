@@ -21,6 +21,7 @@ from bot.matrix.transport import Transport
 Json = dict[str, Any]
 USAGES = ("master", "self_signing", "user_signing")
 _SEEDS = "cross_signing_seeds"
+_NEXT_SEEDS = "cross_signing_seeds_next"
 
 
 def unpadded(value: bytes) -> str:
@@ -45,6 +46,10 @@ class Identity:
         raw = self.keys[usage].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return unpadded(raw)
 
+    def seed(self, usage: str) -> bytes:
+        """Return the private half of one of them."""
+        return self.keys[usage].private_bytes_raw()
+
     def sign(self, usage: str, value: Json) -> str:
         """Sign a JSON object."""
         return unpadded(self.keys[usage].sign(canonical(value)))
@@ -53,21 +58,25 @@ class Identity:
 def load(machine: Machine) -> Identity | None:
     """Return the identity of this key store."""
     stored = machine.store.value(_SEEDS)
-    if stored is None:
-        return None
-    seeds = json.loads(stored)
+    return _identity(json.loads(stored)) if stored else None
+
+
+def _identity(seeds: dict[str, str]) -> Identity:
     keys = {usage: Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seeds[usage])) for usage in USAGES}
     return Identity(keys)
 
 
 def create(machine: Machine) -> Identity:
     """Make an identity and store it, before anybody hears of it."""
-    seeds = {usage: secrets.token_bytes(32).hex() for usage in USAGES}
+    return adopt(machine, {usage: secrets.token_bytes(32) for usage in USAGES})
+
+
+def adopt(machine: Machine, seeds: dict[str, bytes]) -> Identity:
+    """Store the private keys of an identity and return it."""
+    hexed = {usage: seeds[usage].hex() for usage in USAGES}
     with machine.store.one_commit():
-        machine.store.set_value(_SEEDS, json.dumps(seeds))
-    identity = load(machine)
-    assert identity is not None
-    return identity
+        machine.store.set_value(_SEEDS, json.dumps(hexed))
+    return _identity(hexed)
 
 
 class Signing:
@@ -104,8 +113,8 @@ class Signing:
         if shown.master is not None and (identity is None or shown.master != identity.public("master")):
             raise Fatal(
                 "The bot's account has a cross-signing identity that is not in this key store: the key store was lost, "
-                "or it is another one's. Nothing was changed on the server. Put back the folder and the master secret "
-                "from the same backup; the README says more under “If the keys are lost”."
+                "or it is another one's. Nothing was changed on the server. Run `botschaft device recover`, or put "
+                "back the folder and the master secret; the README says more under “If the keys are lost”."
             )
         return shown
 
@@ -153,8 +162,28 @@ class Signing:
         if answer.get("failures"):
             raise Fatal("The server refused the signature of the bot's device. Run `botschaft device status`.")
 
-    async def _upload_identity(self, identity: Identity, master: Json) -> None:
+    async def replace(self, password: str) -> None:
+        """Publish a new identity instead of whatever the server shows. Its seeds are stored first and used at last.
+
+        Raises:
+            Fatal: the server did not take it; the identity is still the old one.
+        """
+        stored = self._machine.store.value(_NEXT_SEEDS)
+        if stored is None:
+            stored = json.dumps({usage: secrets.token_bytes(32).hex() for usage in USAGES})
+            with self._machine.store.one_commit():
+                self._machine.store.set_value(_NEXT_SEEDS, stored)
+        identity = _identity(json.loads(stored))
+        await self._upload_identity(identity, self._key(identity, "master"), password)
+        with self._machine.store.one_commit():
+            self._machine.store.set_value(_SEEDS, stored)
+            self._machine.store.remove_value(_NEXT_SEEDS)
+
+    async def _upload_identity(self, identity: Identity, master: Json, password: str | None = None) -> None:
         body = {"master_key": master}
+        if password is not None:
+            user = {"type": "m.id.user", "user": self._machine.user_id}
+            body["auth"] = {"type": "m.login.password", "identifier": user, "password": password}
         for usage in ("self_signing", "user_signing"):
             key = self._key(identity, usage)
             signature = {f"ed25519:{identity.public('master')}": identity.sign("master", key)}

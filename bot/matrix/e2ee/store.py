@@ -22,6 +22,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from bot.domain.errors import Fatal, Transient
 
 CACHED_SESSIONS = 5000
+_SENT = "sent"
 
 _OWN_TABLES = (
     "CREATE TABLE IF NOT EXISTS own_values (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
@@ -30,7 +31,11 @@ _OWN_TABLES = (
     "CREATE INDEX IF NOT EXISTS outbound_sessions_by_room ON outbound_sessions (room_id)",
     "CREATE TABLE IF NOT EXISTS session_shares (session_id TEXT NOT NULL, user_id TEXT NOT NULL,"
     " device_id TEXT NOT NULL, PRIMARY KEY (session_id, user_id, device_id)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS backed_up (session_id TEXT PRIMARY KEY, first_index INTEGER NOT NULL) STRICT,"
+    " WITHOUT ROWID",
 )
+
+_NOT_BACKED_UP = "FROM megolminboundsessions WHERE session_id NOT IN (SELECT session_id FROM backed_up)"
 
 
 class InboundSessions(GroupSessionStore):  # type: ignore[misc]
@@ -133,6 +138,28 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
                 session=session.pickle(self.pickle_key),
                 session_id=session.id,
             ).execute()
+            # What was backed up before knew less of it.
+            self.database.execute_sql("DELETE FROM backed_up WHERE session_id = ?", (session.id,))
+
+    def not_backed_up(self, limit: int) -> list[str]:
+        """Return ids of sessions that the backup lacks."""
+        rows: Any = self.database.execute_sql(f"SELECT session_id {_NOT_BACKED_UP} LIMIT ?", (limit,))
+        return [str(row[0]) for row in rows.fetchall()]
+
+    def count_not_backed_up(self) -> int:
+        """Count the sessions that the backup lacks."""
+        return int(self.database.execute_sql(f"SELECT count(*) {_NOT_BACKED_UP}").fetchone()[0])
+
+    def add_backed_up(self, sessions: list[tuple[str, int]]) -> None:
+        """The backup holds these sessions from these indexes on, unless a better one has come meanwhile."""
+        for session_id, index in sessions:
+            known = self.load_inbound_group_session(session_id)
+            if known is not None and known.first_known_index >= index:
+                self.database.execute_sql("INSERT OR REPLACE INTO backed_up VALUES (?, ?)", (session_id, index))
+
+    def forget_backed_up(self) -> None:
+        """The backup is a new, empty one."""
+        self.database.execute_sql("DELETE FROM backed_up")
 
     def value(self, name: str) -> str | None:
         """Read one of our own values."""
@@ -142,6 +169,18 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
     def set_value(self, name: str, value: str) -> None:
         """Write one of our own values."""
         self.database.execute_sql("INSERT OR REPLACE INTO own_values VALUES (?, ?)", (name, value))
+
+    def remove_value(self, name: str) -> None:
+        """Forget one of our own values."""
+        self.database.execute_sql("DELETE FROM own_values WHERE name = ?", (name,))
+
+    def sent(self) -> int:
+        """Return how many times this device has sent keys; see `watermark`."""
+        return int(self.value(_SENT) or 0)
+
+    def count_sent(self) -> None:
+        """Keys are about to be sent; part of the commit that moves the ratchets."""
+        self.set_value(_SENT, str(self.sent() + 1))
 
     def keep_outbound(self, session_id: str, room_id: str, session_key: str, created_ms: int) -> None:
         """Keep the key of a session of ours as it was at its first message, for who is invited later."""
