@@ -1,14 +1,16 @@
 """Fixtures of every layer: a real homeserver, people on it, and homeservers that a test may break."""
 
 import importlib.metadata
+import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
@@ -17,6 +19,17 @@ from tests.business import Account, Business, a_business
 MakeUser = Callable[..., Awaitable[Account]]
 MakePeer = Callable[..., Awaitable[Peer]]
 MakeSynapse = Callable[..., Awaitable[LocalSynapse]]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Put back what configuring the logs changes for the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 def require(present: bool, what: str) -> None:

@@ -3,7 +3,6 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,17 +19,6 @@ ALIAS = "#werkstatt:example.de"
 TOKEN = "syt_d2Vya3N0YXR0_abcdefghij_0123456"
 BODY = "Meine Bremse quietscht"
 PERSONAL = (USER, ROOM, ROOM_12, EVENT, ALIAS, TOKEN, BODY)
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Put back what `configure` changes for the whole process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
