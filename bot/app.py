@@ -2,7 +2,7 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ import structlog
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
-from bot.flows import adopting, house, intake
+from bot.flows import adopting, house, identities, intake
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -24,6 +24,7 @@ from bot.flows.worker import Worker
 from bot.matrix.account import Login, give_up_device, log_in, new_device, remove_other_devices
 from bot.matrix.e2ee.keys import DeviceStatus, Keys, opened_secrets
 from bot.matrix.e2ee.secret_storage import SecretStorage, as_words, from_words
+from bot.matrix.e2ee.trust import Policy
 from bot.matrix.messenger import NioMessenger
 from bot.matrix.pace import Pace
 from bot.matrix.session import Listeners, Session
@@ -189,6 +190,7 @@ def _keys(settings: Settings, master: bytes, device: str, transport: Transport) 
         user_id=UserId(settings.bot.user_id),
         device_id=device,
         transport=transport,
+        policy=Policy(rules_of(settings).staff, settings.customers.unsigned_devices == "refuse"),
     )
 
 
@@ -264,8 +266,40 @@ async def _until_stopped(parts: Parts) -> None:
             tasks.create_task(session.run(Listeners(batch, keys, catching_up)))
             tasks.create_task(parts.bookkeeper.run(parts.around))
             tasks.create_task(parts.keys.keep_safe())
+            tasks.create_task(_watch_identities(parts))
     except BaseExceptionGroup as group:
         raise _plain(group) from group
+
+
+async def _watch_identities(parts: Parts) -> None:
+    """Tell people whose identity changed, and mechanics how to sign their device."""
+    keys, news = parts.keys, asyncio.Event()
+    unsigned: set[tuple[str, str]] = set()
+    signed: set[tuple[str, str]] = set()
+
+    def lacks_signature(user: str, device: str) -> None:
+        unsigned.add((user, device))
+        news.set()
+
+    def learned(users: Iterable[str]) -> None:
+        signed.update((user, keys.signatures_of(user)) for user in users if user in parts.around.rules.staff)
+        news.set()
+
+    keys.on_unsigned_staff, keys.on_identities = lacks_signature, learned
+    while True:
+        for user, master_key in keys.changed_identities():
+            await identities.announce_change(parts.around, user, master_key)
+            keys.identity_announced(user, master_key)
+        while unsigned:
+            await identities.ask_to_sign(parts.around, *_named(unsigned.pop()))
+        while signed:
+            await identities.share_again(parts.around, *_named(signed.pop()))
+        await news.wait()
+        news.clear()
+
+
+def _named(pair: tuple[str, str]) -> tuple[UserId, str]:
+    return UserId(pair[0]), pair[1]
 
 
 def _plain(error: BaseException) -> BaseException:
@@ -405,3 +439,15 @@ async def reset_identity(settings: Settings) -> str:
         await persistently(lambda: parts.keys.replace_identity(password))
         await persistently(parts.keys.start)
         return as_words(await persistently(parts.keys.make_recovery_key))
+
+
+async def trust(settings: Settings, user: str) -> bool:
+    """Confirm the identity that a member of staff has now; False if they have none.
+
+    Raises:
+        Fatal: the bot is running, or this is nobody of the team.
+    """
+    if user not in rules_of(settings).staff:
+        raise Fatal(f"{user} does not belong to the team in the configuration. Nothing was changed.")
+    async with opened(settings) as parts:
+        return await persistently(lambda: parts.keys.confirm_identity(UserId(user)))

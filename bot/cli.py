@@ -263,6 +263,17 @@ def _show_recovery_key(words: str) -> None:
     )
 
 
+@device.command("trust")
+def device_trust(
+    user: Annotated[str, typer.Argument(help="A member of the team, like @jan:example.de.")],
+    config: ConfigOption = None,
+) -> None:
+    """Trust the new identity of a member of the team, like `!trust` in the admin room. Stop the bot first."""
+    if not asyncio.run(app.trust(_load(config), user)):
+        raise Fatal(f"{user} has no digital identity. They set it up in Element: Settings → Encryption.")
+    out.print(f"[green]✓[/green] The identity that {user} has now is trusted.")
+
+
 @device.command("recover")
 def device_recover(
     config: ConfigOption = None,

@@ -224,6 +224,7 @@ class CustomerSettings(_Section):
     messages_per_minute: int = Field(default=60, ge=1)
     automatic_answers_per_hour: int = Field(default=10, ge=0)
     unreadable_notice_after_s: float = Field(default=60, ge=0)
+    unsigned_devices: Literal["deliver", "refuse"] = "deliver"
     largest_open_file_mib: int = Field(default=20, ge=0, le=200)
 
 

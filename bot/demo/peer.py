@@ -105,13 +105,13 @@ class Peer:
         password: str,
         *,
         store: Path,
-        cross_sign: bool = False,
+        cross_sign: bool = True,
         autojoin: bool = True,
         device_name: str = "peer",
     ) -> Self:
         """Log in as a new device that keeps its keys below `store`, and follow the server from now on.
 
-        `cross_sign` makes a new identity for the account, which a server allows without a password only once.
+        `cross_sign` makes an identity for an account that has none. A further device of an account stays unsigned.
         """
         http = _Http(url)
         try:
@@ -130,7 +130,7 @@ class Peer:
         peer = cls(http, keys, autojoin=autojoin)
         try:
             await peer._follow_once(wait_s=0)
-            if cross_sign:
+            if cross_sign and not await keys.has_identity():
                 await keys.publish_identity()
         except BaseException:
             await peer.close()
@@ -241,6 +241,10 @@ class Peer:
     async def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Make any request with this person's token, once. Raises Refused or Transient."""
         return await self._http.once(method, path, body)
+
+    async def sign(self) -> None:
+        """Make an identity and sign this device with it, as somebody does who follows the hint of their client."""
+        await self._keys.publish_identity()
 
     async def reset_identity(self, password: str) -> None:
         """Replace the identity of the account, as somebody does who has lost it."""
@@ -432,6 +436,11 @@ class _Keys:
         except EncryptionError:
             return None
         return clear
+
+    async def has_identity(self) -> bool:
+        """Tell whether the account has a cross-signing identity."""
+        answer = await self._http.insist("POST", f"{CLIENT}/keys/query", {"device_keys": {self.user_id: []}})
+        return self.user_id in answer.get("master_keys", {})
 
     async def publish_identity(self, password: str | None = None) -> None:
         """Cross-sign this device (Matrix 1.18, Cross-signing), so that strict clients talk to it.

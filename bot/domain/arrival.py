@@ -27,6 +27,7 @@ class ItemKind(StrEnum):
     WARNING = "warning"  # an item was parked: people must be told
     OPENED = "opened"  # a case has its room and its first message: the rest may follow
     ALARM = "alarm"  # the admins should know something
+    IDENTITY = "identity"  # a customer has another cross-signing identity than before
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

@@ -21,6 +21,7 @@ class Verb(StrEnum):
     MOVE = "move"
     ALLOW = "allow"
     STUCK = "stuck"
+    TRUST = "trust"
 
 
 class Where(StrEnum):
@@ -28,6 +29,7 @@ class Where(StrEnum):
 
     CASE = "case"
     ANY_STAFF_ROOM = "any"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ COMMANDS: Final = (
     Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
     Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
+    Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

@@ -72,6 +72,7 @@ class Message:
     poll: Poll | None = None
     vote: tuple[str, ...] = ()
     encrypted: bool = True  # came through a session that belongs to a device of the sender
+    unsigned_device: str = ""  # its id, if nobody has signed the device that wrote it
     oversized: bool = False  # larger than we carry; the body was cut
 
     @property
@@ -96,7 +97,14 @@ class Forged:
     reason: str
 
 
-Reading = Message | NoKey | Forged
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """The device that wrote it is not believed: `unsigned`, or signed by a `changed` identity."""
+
+    reason: str
+
+
+Reading = Message | NoKey | Forged | Untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class Outgoing:
     body: str
     html: str | None = None
     notice: bool = False
+    to_all: bool = False  # also for devices that are not believed; only for our own fixed sentences
     form: Kind = Kind.TEXT
     attachment: Attachment | None = None
     replaces: EventId | None = None

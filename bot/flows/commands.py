@@ -7,6 +7,7 @@ from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState
 from bot.domain.command import COMMANDS, Call, Unknown, Verb, Where
 from bot.domain.errors import Mistake
+from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import moving, stuck
@@ -25,8 +26,22 @@ async def run(
         await moving.move(around, item, case, called.rest, message)
     elif isinstance(called, Call) and verb is Verb.STUCK:
         await stuck.tell(around, item, case, called.rest)
+    elif isinstance(called, Call) and verb is Verb.TRUST and room.kind is RoomKind.ADMIN:
+        await _trust(around, item, UserId(called.rest.strip()))
     else:
         await _run_simple(around, item, room, case, called)
+
+
+async def _trust(around: Surroundings, item: Item, user: UserId) -> None:
+    """An admin confirms that a colleague's new identity is really theirs; nobody confirms their own."""
+    item = await around.planned(item, {"trusts": user})
+    text = "admin.trust_unknown"
+    if user in around.rules.staff and user != item.sender:
+        text = "admin.trusted" if await around.messenger.confirm_identity(user) else "admin.trust_no_identity"
+    shown = user if user in around.rules.staff else "?"
+    await around.send(item, "reply", item.room_id, Outgoing(around.say(text, user=shown), notice=True))
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
 
 
 async def _run_simple(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
@@ -101,6 +116,8 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("case.already_closed" if closed else "case.closed")
         case Verb.REOPEN:
             return around.say("case.reopened" if closed else "case.already_open")
+        case Verb.TRUST:
+            return around.say("command.admin_only")
         case Verb.ALLOW:
             return around.say("case.allowed" if accepts else "case.nobody_to_allow")
         case Verb.MOVE | Verb.STUCK:

@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Final
 
 from bot.domain.arrival import KEY_PATIENCE, Item, ItemKind, customer_lane
-from bot.domain.errors import Refused
+from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import Lane
-from bot.domain.message import Forged, Message, NoKey
+from bot.domain.message import Forged, Message, NoKey, Untrusted
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
-from bot.flows import answer, commands, gap, membership, opening, relay, warning, welcome
+from bot.flows import answer, commands, gap, identities, membership, opening, relay, warning, welcome
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
@@ -25,9 +25,17 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.OPENED: opening.announce,
     ItemKind.WARNING: warning.warn,
     ItemKind.ALARM: warning.alarm,
+    ItemKind.IDENTITY: identities.tell,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""
+
+
+def _untrusted(around: Surroundings, item: Item, reason: str) -> str:
+    """Return the sentence for somebody whose device is not believed."""
+    if item.sender not in around.rules.staff:
+        return "untrusted.customer"
+    return "untrusted.changed" if reason == "changed" else "untrusted.unsigned"
 
 
 class Dispatch:
@@ -60,6 +68,8 @@ class Dispatch:
                 await self._without_key(item, reading)
             case Forged(reason):
                 raise Refused("the event is not what it claims to be", code=f"forged_{reason}")
+            case Untrusted(reason):
+                raise Mistake(_untrusted(self._around, item, reason))
             case Message():
                 await self._message(item, room, reading)
 

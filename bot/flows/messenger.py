@@ -113,6 +113,9 @@ class Messenger(Protocol):
     async def ask_for_key(self, room: RoomId, event: dict[str, Any]) -> None:
         """Ask the sender's devices for the key of an event."""
 
+    async def confirm_identity(self, user: UserId) -> bool:
+        """Believe the identity that somebody has now; False if they have none."""
+
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         """Read older events of a room, from `start` (a pagination token; None: from now)."""
 

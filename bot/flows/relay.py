@@ -65,6 +65,8 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     if plan["do"] != "carry":
         return plan
     plan |= await _about(tx, item, await cases.get(tx, plan["case"]), message)
+    if message.unsigned_device and plan["do"] == "carry":
+        plan["flags"] = await cases.flag_device(tx, plan["case"], message.unsigned_device)
     if message.kind not in AUTOMATIC and _automatic_text(around, message):
         plan["answers"] = await around.may_answer(tx, item, customer, "automatic")
     return plan
@@ -164,7 +166,9 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
     plan = item.plan
     replaces = EventId(plan["replaces"]) if plan.get("replaces") else None
     quotes = EventId(plan["quotes"]) if plan.get("quotes") else None
-    mark = "\n".join(filter(None, (await _guest_mark(around, item), await copying.late_mark(around, item, message))))
+    flag = around.say("case.unsigned_device") if plan.get("flags") else ""
+    marks = (flag, await _guest_mark(around, item), await copying.late_mark(around, item, message))
+    mark = "\n".join(filter(None, marks))
     text = await _said(around, item, message, replaces)
     if message.kind not in CARRIED or message.oversized:
         outgoing = Outgoing(f"{mark}\n{text}".strip(), replies_to=quotes)

@@ -53,7 +53,9 @@ async def warn(around: Surroundings, item: Item) -> None:
         event = EventId(item.body["event"])
         try:
             await around.messenger.react(room.room_id, event, SIGN, txn=around.txn(item, "sign"))
-            sentence = Outgoing(_sentence(around, item, room.kind), notice=room.kind is not RoomKind.CUSTOMER)
+            text = _sentence(around, item, room.kind)
+            to_all = item.body["text"].startswith("untrusted.")  # who is told could not read it otherwise
+            sentence = Outgoing(text, notice=room.kind is not RoomKind.CUSTOMER, to_all=to_all)
             await around.send(item, "sentence", room.room_id, sentence)
         except Refused as error:
             # Who wrote it cannot be told (they have no device that could read it): the admins must be, all the more.
@@ -65,7 +67,8 @@ async def warn(around: Surroundings, item: Item) -> None:
 
 
 def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
-    if item.body["text"] and kind is not RoomKind.CUSTOMER:
+    is_theirs = item.body["text"] == "untrusted.customer"
+    if item.body["text"] and (kind is not RoomKind.CUSTOMER or is_theirs):
         return around.say(item.body["text"], **item.body["values"])
     if kind is RoomKind.CUSTOMER:
         return around.say("customer.not_delivered")
@@ -84,7 +87,8 @@ async def alarm(around: Surroundings, item: Item) -> None:
     """Tell the admins something that is about no single message."""
     item = await around.planned(item, {"alarms": True})
     text = around.say(item.body["text"], **item.body["values"])
-    await around.send(item, "alarm", item.room_id, Outgoing(text, notice=True))
+    outgoing = Outgoing(text, notice=True, to_all=item.body.get("to_all", False))
+    await around.send(item, "alarm", item.room_id, outgoing)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
 

@@ -1,16 +1,19 @@
 """The real Messenger: what flows ask for, said in Matrix. Members and encryption come from our own tables."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, TxnId, UserId
-from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
+from bot.domain.message import Attachment, Forged, Message, Outgoing, Reading
 from bot.domain.room import Room, RoomKind
 from bot.flows.messenger import Page, RoomSpec
 from bot.matrix.content import message_of
 from bot.matrix.e2ee.keys import Keys
+from bot.matrix.e2ee.opening import Opened
+from bot.matrix.e2ee.trust import Standing
 from bot.matrix.files import Files
 from bot.matrix.harmless import harmless_name
 from bot.matrix.outgoing import STEP, event_of, relation_of
@@ -55,9 +58,11 @@ class NioMessenger:
             # Its author deleted it before we read it: there is nothing to carry.
             return message_of(room, event, "m.room.redaction", {}, encrypted=False)
         opened = await self._keys.open_event(room, event)
-        if isinstance(opened, NoKey | Forged):
+        if not isinstance(opened, Opened):
             return opened
-        return message_of(room, event, opened.event_type, opened.content, encrypted=True)
+        message = message_of(room, event, opened.event_type, opened.content, encrypted=True)
+        unsigned = opened.device_id if opened.standing is Standing.UNSIGNED else ""
+        return replace(message, unsigned_device=unsigned) if isinstance(message, Message) else message
 
     async def send(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
         """See the Protocol."""
@@ -66,7 +71,9 @@ class NioMessenger:
             raise Refused("this room is not encrypted", code="not_encrypted")
         people = [*facts.present(), self._me]
         event_type, plain = event_of(message)
-        content = await self._keys.seal(room, people, event_type, plain, full_history=_staff_room(facts))
+        content = await self._keys.seal(
+            room, people, event_type, plain, full_history=_staff_room(facts), to_all=message.to_all
+        )
         return await self._put(room, "m.room.encrypted", content | {STEP: txn} | relation_of(message), txn)
 
     async def send_plain(self, room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
@@ -212,6 +219,10 @@ class NioMessenger:
     async def ask_for_key(self, room: RoomId, event: Json) -> None:
         """See the Protocol."""
         await self._keys.ask_for_key(room, event)
+
+    async def confirm_identity(self, user: UserId) -> bool:
+        """See the Protocol."""
+        return await self._keys.confirm_identity(user)
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         """See the Protocol."""

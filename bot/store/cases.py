@@ -143,3 +143,8 @@ async def was_told(tx: Tx, customer: CustomerId, since: datetime) -> bool:
 async def add_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str, now: datetime) -> None:
     """An automatic sentence was planned."""
     await tx.run("INSERT OR IGNORE INTO automatic_answers VALUES (?, ?, ?, ?)", customer, item, step, to_ms(now))
+
+
+async def flag_device(tx: Tx, number: CaseNumber, device: str) -> bool:
+    """Remember that staff are told of an unsigned device; False if they were told in this case before."""
+    return await tx.run("INSERT OR IGNORE INTO flagged_devices VALUES (?, ?)", number, device) > 0

@@ -163,3 +163,13 @@ async def present(reader: Reader, room_id: RoomId) -> Sequence[UserId]:
         "SELECT user_id FROM members WHERE room_id = ? AND membership IN ('join', 'invite')", room_id
     )
     return tuple(UserId(row[0]) for row in rows)
+
+
+async def staff_rooms_of(reader: Reader, user: UserId) -> Sequence[RoomId]:
+    """Return the encrypted rooms of the house that a member of staff is in."""
+    rows = await reader.all(
+        "SELECT room_id FROM rooms JOIN members USING (room_id) WHERE user_id = ? AND members.membership = 'join'"
+        " AND ours = 1 AND encrypted = 1 AND rooms.membership = 'join' AND kind IN ('case', 'inbox', 'admin')",
+        user,
+    )
+    return tuple(RoomId(row[0]) for row in rows)

@@ -14,7 +14,7 @@ from bot.resources import resource_dir
 
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
-A_TEXT_ID = re.compile(r'"((?:customer|case|inbox|command|help|room|admin|poll|stuck)\.[a-z_]+)"')
+A_TEXT_ID = re.compile(r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted)\.[a-z_]+)"')
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
 
 

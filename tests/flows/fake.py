@@ -84,6 +84,8 @@ class FakeMessenger:
         self.receipts: dict[RoomId, EventId] = {}
         self.shared: list[tuple[RoomId, UserId]] = []
         self.asked: list[EventId] = []
+        self.confirmed: list[UserId] = []
+        self.without_identity: set[UserId] = set()
         self.missing_keys: set[SessionId] = set()
         self.calls: list[str] = []
         self.files: dict[str, bytes] = {}
@@ -239,6 +241,11 @@ class FakeMessenger:
 
     async def ask_for_key(self, room: RoomId, event: Json) -> None:
         self.asked.append(EventId(event["event_id"]))
+
+    @step
+    async def confirm_identity(self, user: UserId) -> bool:
+        self.confirmed.append(user)
+        return user not in self.without_identity
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         events = self.rooms[room].events

@@ -72,7 +72,7 @@ async def test_a_strict_client_and_an_unsigned_one_do_not(
     synapse: LocalSynapse, element_peer: MakeElement, new_peer: MakePeer
 ) -> None:
     """What makes the strict mode a measurement: it does tell a signed device from an unsigned one."""
-    strict, unsigned = await element_peer(), await new_peer()
+    strict, unsigned = await element_peer(), await new_peer(cross_sign=False)
     room = await _in_a_room(strict, unsigned.user_id)
     asked = await unsigned.text(room, "Hallo")
     failed = await strict.wait_for(lambda line: line.get("event_id") == asked and line["decryption_failure"])

@@ -13,6 +13,7 @@ import vodozemac
 from bot.domain.errors import Refused, Transient
 from bot.domain.ids import UserId
 from bot.matrix.e2ee.keys import Keys
+from bot.matrix.e2ee.trust import Policy
 
 Json = dict[str, Any]
 DeviceName = tuple[str, str]
@@ -156,6 +157,7 @@ class Person:
     keys: Keys
     client: Client
     path: Path
+    policy: Policy | None = None
 
     @property
     def user(self) -> UserId:
@@ -169,10 +171,10 @@ class Person:
     def reopened(self) -> "Person":
         """The same device after a power cut."""
         self.keys.close()
-        return person(self.client.server, self.path, self.client.user, self.client.device)
+        return person(self.client.server, self.path, self.client.user, self.client.device, self.policy)
 
 
-def person(server: KeyServer, path: Path, user: str, device: str) -> Person:
+def person(server: KeyServer, path: Path, user: str, device: str, policy: Policy | None = None) -> Person:
     """Open or create the key store of a device."""
     client = server.client(user, device)
     keys = Keys.open(
@@ -182,8 +184,9 @@ def person(server: KeyServer, path: Path, user: str, device: str) -> Person:
         user_id=UserId(user),
         device_id=device,
         transport=client,  # type: ignore[arg-type]
+        policy=policy,
     )
-    return Person(keys, client, path)
+    return Person(keys, client, path, policy)
 
 
 def broken(name: str, times: int = 10**6) -> Callable[[str], Exception | None]:

@@ -7,13 +7,14 @@ is skipped (olm_machine.py:977; test_a_device_with_our_own_device_id_gets_keys).
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 from nio.crypto import OlmDevice
 
 from bot.matrix.e2ee.machine import Machine
+from bot.matrix.e2ee.trust import Trust
 from bot.matrix.transport import Transport
 
 log = structlog.get_logger()
@@ -27,8 +28,10 @@ ASK_AGAIN_AFTER_S = 60.0
 class Devices:
     """The device lists we follow."""
 
-    def __init__(self, machine: Machine, transport: Transport) -> None:
+    def __init__(self, machine: Machine, transport: Transport, trust: Trust) -> None:
         self._machine = machine
+        self._trust = trust
+        self.on_identities: Callable[[Iterable[str]], None] = lambda users: None
         self._transport = transport
         self._stale: set[str] = set()
         self._asked_at: dict[str, float] = {}
@@ -87,6 +90,10 @@ class Devices:
                 self._stale.update(part)
                 raise
 
+    async def query_stale(self) -> None:
+        """Ask for every list that changed, so that a new identity is noticed before somebody is written to."""
+        await self.query(self._stale)
+
     async def query_sender(self, user: str) -> bool:
         """Ask again about a sender whose device we do not know; False if we asked a moment ago."""
         now = time.monotonic()
@@ -104,9 +111,12 @@ class Devices:
             devices = found.get(user)
             if isinstance(devices, dict):
                 changed[user] = self._devices(user, devices)
-        if any(changed.values()):
-            with self._machine.store.one_commit():
+        with self._machine.store.one_commit():
+            if any(changed.values()):
                 self._machine.store.save_device_keys(changed)
+            learned = [user for user in users if isinstance(found.get(user), dict) and self._trust.learn(user, answer)]
+        if learned:
+            self.on_identities(learned)
 
     def _devices(self, user: str, devices: Json) -> dict[str, OlmDevice]:
         """Bring one user's devices up to date in memory; return those that differ from what is stored."""

@@ -11,7 +11,7 @@ import structlog
 
 from bot.domain.errors import Fatal
 from bot.domain.ids import RoomId, SessionId, UserId
-from bot.domain.message import Forged, NoKey
+from bot.domain.message import Forged, NoKey, Untrusted
 from bot.matrix.e2ee import secret_storage, signing
 from bot.matrix.e2ee.backup import Backup
 from bot.matrix.e2ee.devices import Devices
@@ -21,6 +21,7 @@ from bot.matrix.e2ee.secret_storage import SecretStorage
 from bot.matrix.e2ee.sharing import Sharing
 from bot.matrix.e2ee.signing import USAGES, Signing
 from bot.matrix.e2ee.store import CipherStore
+from bot.matrix.e2ee.trust import Policy, Trust
 from bot.matrix.e2ee.uploads import Uploads
 from bot.matrix.e2ee.watermark import Watermark
 from bot.matrix.transport import Transport
@@ -56,20 +57,32 @@ class DeviceStatus:
 class Keys:
     """Account, sessions, devices and signatures of the one device we are."""
 
-    def __init__(self, store: CipherStore, machine: Machine, transport: Transport, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: CipherStore,
+        machine: Machine,
+        transport: Transport,
+        clock: Callable[[], float],
+        policy: Policy | None = None,
+    ) -> None:
         self._store = store
         self._machine = machine
         self._transport = transport
-        self._devices = Devices(machine, transport)
+        self._trust = Trust(machine, policy or Policy())
+        self._devices = Devices(machine, transport, self._trust)
         self._uploads = Uploads(machine, transport, clock)
-        self._sharing = Sharing(machine, self._devices, transport, clock)
-        self._opening = Opening(machine, self._devices)
+        self._sharing = Sharing(machine, self._devices, self._trust, transport, clock)
+        self._opening = Opening(machine, self._devices, self._trust)
         self._signing = Signing(machine, transport)
         self._backup = Backup(machine, transport)
         self._storage = SecretStorage(transport, machine.user_id)
         self._watermark = Watermark(machine, self._storage)
         machine.on_session = self._backup.look
         self.alarm: Callable[[str], None] = lambda text: None
+        self.on_identities: Callable[[Iterable[str]], None] = lambda users: None
+        self.on_unsigned_staff: Callable[[str, str], None] = lambda user, device: None
+        self._devices.on_identities = self._identities_learned
+        self._sharing.on_unsigned_staff = self._staff_is_unsigned
         self._backup.on_foreign = lambda: self.alarm("admin.foreign_backup")
         store.on_rollback = self._after_rollback
 
@@ -84,6 +97,7 @@ class Keys:
         device_id: str,
         transport: Transport,
         clock: Callable[[], float] = time.time,
+        policy: Policy | None = None,
     ) -> "Keys":
         """Open or create the key store of one device.
 
@@ -93,11 +107,18 @@ class Keys:
         store = CipherStore(
             user_id, device_id, str(path.parent), pickle_key.hex(), path.name, database_key=database_key
         )
-        return cls(store, Machine(user_id, device_id, store), transport, clock)
+        return cls(store, Machine(user_id, device_id, store), transport, clock, policy)
+
+    def _identities_learned(self, users: Iterable[str]) -> None:
+        self.on_identities(users)
+
+    def _staff_is_unsigned(self, user: str, device: str) -> None:
+        self.on_unsigned_staff(user, device)
 
     def _after_rollback(self) -> None:
         self._machine.reload()
         self._sharing.forget_all()
+        self._trust.forget()
 
     async def start(self) -> None:
         """Check that the server knows this device as we do, upload what is missing, and be cross-signed.
@@ -228,18 +249,47 @@ class Keys:
             Fatal: the server knows newer keys than this key store.
         """
         await self._uploads.refill()
+        await self._devices.query_stale()
         if self._machine.wedged_devices:
             await self._sharing.unwedge()
 
-    async def open_event(self, room_id: RoomId, event: Json) -> Opened | NoKey | Forged:
+    async def open_event(self, room_id: RoomId, event: Json) -> Opened | NoKey | Forged | Untrusted:
         """Decrypt one encrypted event; see `Opening`."""
         return await self._opening.open(room_id, event)
 
     async def seal(
-        self, room_id: RoomId, members: Iterable[UserId], event_type: str, content: Json, *, full_history: bool
+        self,
+        room_id: RoomId,
+        members: Iterable[UserId],
+        event_type: str,
+        content: Json,
+        *,
+        full_history: bool,
+        to_all: bool = False,
     ) -> Json:
-        """Encrypt for all devices of these members; see `Sharing`."""
-        return await self._sharing.seal(room_id, members, event_type, content, full_history=full_history)
+        """Encrypt for all devices of these members that we believe; see `Sharing`."""
+        return await self._sharing.seal(room_id, members, event_type, content, full_history=full_history, to_all=to_all)
+
+    def changed_identities(self) -> list[tuple[UserId, str]]:
+        """Return whose identity is another one than people were told of, with their new master key."""
+        return [(UserId(user), key) for user, key in self._store.changed_identities()]
+
+    def signatures_of(self, user: str) -> str:
+        """Return a digest of a user's identity and signed devices."""
+        return self._trust.signatures_of(user)
+
+    def identity_announced(self, user: UserId, master_key: str) -> None:
+        """People were told of it."""
+        with self._store.one_commit():
+            self._store.identity_announced(user, master_key)
+
+    async def confirm_identity(self, user: UserId) -> bool:
+        """An admin confirms the identity that a user has now; False if they have none."""
+        await self._devices.query([user])
+        pinned = self._trust.pin(user)
+        if pinned:
+            self.on_identities([user])
+        return pinned
 
     async def share_history(self, room_id: RoomId, user_id: UserId) -> None:
         """Give a staff member what we wrote in a room before they came."""

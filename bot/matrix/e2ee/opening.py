@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import vodozemac
-from nio.crypto import InboundGroupSession
+from nio.crypto import InboundGroupSession, OlmDevice
 
 from bot.domain.ids import SessionId
-from bot.domain.message import Forged, NoKey
+from bot.domain.message import Forged, NoKey, Untrusted
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine, parsed
+from bot.matrix.e2ee.trust import Standing, Trust
 
 Json = dict[str, Any]
 
@@ -35,16 +36,18 @@ class Opened:
     event_type: str
     content: Json
     device_id: str
+    standing: Standing = Standing.SIGNED
 
 
 class Opening:
     """Decrypts one event at a time; the machine is only read."""
 
-    def __init__(self, machine: Machine, devices: Devices) -> None:
+    def __init__(self, machine: Machine, devices: Devices, trust: Trust) -> None:
         self._machine = machine
+        self._trust = trust
         self._devices = devices
 
-    async def open(self, room_id: str, event: Json) -> Opened | NoKey | Forged:
+    async def open(self, room_id: str, event: Json) -> Opened | NoKey | Forged | Untrusted:
         """Decrypt an event and check everything that can be checked.
 
         Raises:
@@ -65,10 +68,16 @@ class Opening:
         reason = self._fault(payload, room_id, session, index, event)
         if payload is None or reason:
             return Forged(reason)
-        device_id = await self._owner(event["sender"], session)
-        if device_id is None:
+        sender = event["sender"]
+        device = await self._owner(sender, session)
+        if device is None:
             return Forged("owner")
-        return Opened(str(payload["type"]), payload["content"], device_id)
+        standing = self._trust.standing(sender, device)
+        if not self._trust.policy.believes(sender, standing) and await self._devices.query_sender(sender):
+            standing = self._trust.standing(sender, device)  # it may have been signed a moment ago
+        if not self._trust.policy.believes(sender, standing):
+            return Untrusted(standing.value)
+        return Opened(str(payload["type"]), payload["content"], str(device.id), standing)
 
     def _decrypt(self, session: InboundGroupSession, ciphertext: str) -> tuple[str, int] | NoKey | Forged:
         try:
@@ -91,9 +100,9 @@ class Opening:
             return "replay"
         return ""
 
-    async def _owner(self, sender: str, session: InboundGroupSession) -> str | None:
+    async def _owner(self, sender: str, session: InboundGroupSession) -> OlmDevice | None:
         """Return the device of the sender that made this session; None if no device of theirs did."""
         device = self._machine.device_of(sender, session.sender_key, session.ed25519)
         if device is None and await self._devices.query_sender(sender):
             device = self._machine.device_of(sender, session.sender_key, session.ed25519)
-        return str(device.id) if device else None
+        return device

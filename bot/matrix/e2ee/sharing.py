@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from nio.crypto import OlmDevice, OutboundGroupSession
 from bot.domain.errors import Refused, Transient
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
+from bot.matrix.e2ee.trust import Trust
 from bot.matrix.transport import Transport, quote
 
 log = structlog.get_logger()
@@ -33,6 +35,9 @@ TRY_AGAIN_AFTER_S = 60.0
 """A device that could not be reached is tried again at the next message after this time."""
 
 
+WITHHELD_REASONS = {"m.unverified": "This device is not verified by its owner."}
+
+
 @dataclass
 class Outbound:
     """One session of ours under way. `shared` names the devices that have its key."""
@@ -42,13 +47,18 @@ class Outbound:
     members: set[str]
     shared: set[DeviceName] = field(default_factory=set)
     unreachable: dict[DeviceName, float] = field(default_factory=dict)
+    withheld: set[DeviceName] = field(default_factory=set)
 
 
 class Sharing:
     """Seals what we send."""
 
-    def __init__(self, machine: Machine, devices: Devices, transport: Transport, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, machine: Machine, devices: Devices, trust: Trust, transport: Transport, clock: Callable[[], float]
+    ) -> None:
         self._machine = machine
+        self._trust = trust
+        self.on_unsigned_staff: Callable[[str, str], None] = lambda user, device: None
         self._devices = devices
         self._transport = transport
         self._clock = clock
@@ -63,16 +73,30 @@ class Sharing:
         """After a rollback no session may be used that the store does not know."""
         self._outbound.clear()
 
+    def _readers(self, user: str) -> list[OlmDevice]:
+        """Return the devices of a user that may read what we write."""
+        return self._trust.believed(user, self._devices.active(user))
+
     async def seal(
-        self, room_id: str, members: Iterable[str], event_type: str, content: Json, *, full_history: bool
+        self,
+        room_id: str,
+        members: Iterable[str],
+        event_type: str,
+        content: Json,
+        *,
+        full_history: bool,
+        to_all: bool = False,
     ) -> Json:
         """Return the encrypted content, after everybody who should read it has been given the key.
+
+        `to_all`: also devices that we do not believe, by a session that is used this once.
 
         Raises:
             Transient: keys could not be asked for or handed out; nothing was encrypted.
         """
         async with self._locks[room_id]:
-            outbound = await self._ready(room_id, set(members), full_history=full_history)
+            ready = self._once if to_all else partial(self._ready, full_history=full_history)
+            outbound = await ready(room_id, set(members))
             outbound.session.mark_as_shared()
             plaintext = {"type": event_type, "content": content, "room_id": room_id}
             # UTF-8 as it is: nio escapes it, and a long German text would then no longer fit into an event.
@@ -101,6 +125,15 @@ class Sharing:
             raise Refused("no device of anybody could be given the key", code="no_device")
         return outbound
 
+    async def _once(self, room_id: str, members: set[str]) -> Outbound:
+        """Return a session that every device has, whoever signed it: for a sentence that holds no secret."""
+        await self._devices.query(members)
+        outbound = self._new(room_id, members)
+        devices = [device for user in sorted(members) for device in self._devices.active(user)]
+        await self.claim(devices)
+        outbound.shared = await self._hand_out(devices, room_id, outbound.session.id, outbound.first_key)
+        return outbound
+
     def _usable(self, room_id: str, members: set[str]) -> Outbound | None:
         """Return the session of a room if it may still be used: not too old, and nobody left since."""
         outbound = self._outbound.get(room_id)
@@ -109,7 +142,7 @@ class Sharing:
         return outbound
 
     def _lost_a_device(self, outbound: Outbound) -> bool:
-        there = {(user, device.id) for user in outbound.members for device in self._devices.active(user)}
+        there = {(user, device.id) for user in outbound.members for device in self._readers(user)}
         return bool(outbound.shared - there)
 
     def _new(self, room_id: str, members: set[str]) -> Outbound:
@@ -122,11 +155,12 @@ class Sharing:
 
     async def _reach(self, outbound: Outbound, room_id: str, *, full_history: bool) -> None:
         """Give the key to every device that lacks it; those that cannot be reached are remembered."""
+        await self._withhold(outbound, room_id)
         now = time.monotonic()
         wanted = [
             device
             for user in sorted(outbound.members)
-            for device in self._devices.active(user)
+            for device in self._readers(user)
             if (user, device.id) not in outbound.shared
             and now - outbound.unreachable.get((user, device.id), -TRY_AGAIN_AFTER_S) >= TRY_AGAIN_AFTER_S
         ]
@@ -140,6 +174,32 @@ class Sharing:
         outbound.unreachable |= dict.fromkeys(missed, now)
         if missed:
             log.warning("devices_without_key", count=len(missed))
+
+    async def _withhold(self, outbound: Outbound, room_id: str) -> None:
+        """Tell devices that we do not believe that they get no key, and why (once per session)."""
+        messages: defaultdict[str, Json] = defaultdict(dict)
+        for user in sorted(outbound.members):
+            believed = {device.id for device in self._readers(user)}
+            for device in self._devices.active(user):
+                if device.id in believed or (user, device.id) in outbound.withheld:
+                    continue
+                outbound.withheld.add((user, device.id))
+                messages[user][device.id] = self._refusal(room_id, outbound.session.id, "m.unverified")
+                if user in self._trust.policy.staff:
+                    self.on_unsigned_staff(user, device.id)
+        if messages:
+            log.warning("keys_withheld", count=sum(map(len, messages.values())))
+            await self.send_to_device("m.room_key.withheld", messages)
+
+    def _refusal(self, room_id: str, session_id: str, code: str) -> Json:
+        return {
+            "algorithm": MEGOLM,
+            "code": code,
+            "reason": WITHHELD_REASONS[code],
+            "room_id": room_id,
+            "sender_key": self._machine.curve25519,
+            "session_id": session_id,
+        }
 
     async def claim(self, devices: Iterable[OlmDevice], *, anew: bool = False) -> list[OlmDevice]:
         """Start Olm sessions with devices that have none (`anew`: with all); return those it worked for."""
@@ -203,7 +263,7 @@ class Sharing:
             await self._devices.query([user])
             for session_id, key in self._machine.store.outbound_of(room_id):
                 known = self._machine.store.shares_of(session_id, user)
-                lacking = [device for device in self._devices.active(user) if device.id not in known]
+                lacking = [device for device in self._readers(user) if device.id not in known]
                 if not lacking:
                     continue
                 await self.claim(lacking)

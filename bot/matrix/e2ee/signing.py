@@ -135,11 +135,11 @@ class Signing:
         me, device = self._machine.user_id, self._machine.device_id
         master, signer = identity.public("master"), identity.public("self_signing")
         faults = [usage for usage in USAGES if shown.public(usage) != identity.public(usage)]
-        if not faults and not _signed(shown.keys["self_signing"], me, master, master):
+        if not faults and not is_signed(shown.keys["self_signing"], me, master, master):
             faults.append("self_signing_signature")
-        if not faults and not _signed(shown.keys["master"], me, device, self._machine.ed25519):
+        if not faults and not is_signed(shown.keys["master"], me, device, self._machine.ed25519):
             faults.append("master_signature")
-        if not _signed(shown.device, me, signer, signer):
+        if not is_signed(shown.device, me, signer, signer):
             faults.append("device_signature")
         return faults
 
@@ -224,7 +224,7 @@ def _mapping(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _signed(value: Json, user: str, key_name: str, public: str) -> bool:
+def is_signed(value: Json, user: str, key_name: str, public: str) -> bool:
     """Tell whether a JSON object bears a valid signature of a key."""
     signature = _mapping(_mapping(value.get("signatures")).get(user)).get(f"ed25519:{key_name}")
     if not isinstance(signature, str):

@@ -7,6 +7,7 @@ Against matrix-nio 0.26.0:
   (`save_inbound_group_session`; test_nobody_replaces_a_session_of_somebody_else).
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ _OWN_TABLES = (
     " device_id TEXT NOT NULL, PRIMARY KEY (session_id, user_id, device_id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS backed_up (session_id TEXT PRIMARY KEY, first_index INTEGER NOT NULL) STRICT,"
     " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS identities (user_id TEXT PRIMARY KEY, pinned TEXT, current TEXT,"
+    " signed TEXT NOT NULL, announced TEXT) STRICT, WITHOUT ROWID",
 )
 
 _NOT_BACKED_UP = "FROM megolminboundsessions WHERE session_id NOT IN (SELECT session_id FROM backed_up)"
@@ -173,6 +176,33 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
     def remove_value(self, name: str) -> None:
         """Forget one of our own values."""
         self.database.execute_sql("DELETE FROM own_values WHERE name = ?", (name,))
+
+    def identity_of(self, user: str) -> tuple[str | None, str | None, dict[str, str]] | None:
+        """Return pinned and current master key of a user, and the devices that the current one has signed."""
+        row = self.database.execute_sql(
+            "SELECT pinned, current, signed FROM identities WHERE user_id = ?", (user,)
+        ).fetchone()
+        return (row[0], row[1], json.loads(row[2])) if row else None
+
+    def save_identity(self, user: str, pinned: str | None, current: str | None, signed: dict[str, str]) -> None:
+        """Write what is known of a user; the first identity needs no announcement."""
+        self.database.execute_sql(
+            "INSERT INTO identities VALUES (?1, ?2, ?3, ?4, ?2) ON CONFLICT (user_id) DO UPDATE SET"
+            " pinned = excluded.pinned, current = excluded.current, signed = excluded.signed,"
+            " announced = coalesce(announced, excluded.pinned)",
+            (user, pinned, current, json.dumps(signed)),
+        )
+
+    def changed_identities(self) -> list[tuple[str, str]]:
+        """Return users and their new master keys that nobody was told of yet."""
+        rows: Any = self.database.execute_sql(
+            "SELECT user_id, current FROM identities WHERE current IS NOT NULL AND current != announced"
+        )
+        return [(str(user), str(current)) for user, current in rows.fetchall()]
+
+    def identity_announced(self, user: str, current: str) -> None:
+        """People were told of this master key."""
+        self.database.execute_sql("UPDATE identities SET announced = ? WHERE user_id = ?", (current, user))
 
     def sent(self) -> int:
         """Return how many times this device has sent keys; see `watermark`."""

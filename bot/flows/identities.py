@@ -1,0 +1,74 @@
+"""Other people's identities: staff hear when one changes, and a mechanic hears how to sign their device."""
+
+from typing import Any
+
+from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
+from bot.domain.ids import Lane, RoomId, UserId, derived_item_id
+from bot.domain.message import Outgoing
+from bot.flows.surroundings import Surroundings
+from bot.store import arrivals, cases, rooms
+
+
+async def announce_change(around: Surroundings, user: UserId, master_key: str) -> None:
+    """Somebody has another identity than before: one line where it matters, once for each new identity."""
+    name = ("identity", user, master_key)
+    if user in around.rules.staff:
+        await _alarm(around, "admin", {"text": "admin.staff_identity", "values": {"user": user}}, name)
+        return
+    customer = await rooms.of_user(around.database, user)
+    room = await rooms.customer_room(around.database, customer) if customer else None
+    if customer and room:
+        await _add(around, customer_lane(customer), room, ItemKind.IDENTITY, {"customer": customer}, name)
+
+
+async def tell(around: Surroundings, item: Item) -> None:
+    """Put the line about a customer's new identity into their case."""
+    case = await cases.latest_of(around.database, item.body["customer"])
+    if case and case.room_id:
+        item = await around.planned(item, {"room": case.room_id})
+        assert item.plan is not None
+        notice = Outgoing(around.say("case.identity_changed"), notice=True)
+        await around.send(item, "identity", RoomId(item.plan["room"]), notice)
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+
+
+async def ask_to_sign(around: Surroundings, user: UserId, device: str) -> None:
+    """A device of a mechanic is signed by nobody: tell them which button to press, once for each device."""
+    desk = next((desk for desk in around.rules.desks if user in desk.members), None)
+    place = f"inbox:{desk.id}" if desk else "admin"
+    values = {"user": user}
+    await _alarm(around, place, {"text": "staff.please_sign", "values": values, "to_all": True}, ("sign", user, device))
+
+
+async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
+    """Devices of a mechanic were signed: they get the keys of what was written in the rooms they are in."""
+    if user not in around.rules.staff:
+        return
+    for room in await rooms.staff_rooms_of(around.database, user):
+        body = {"user": user, "membership": "join"}
+        await _add(around, room_lane(room), room, ItemKind.MEMBER, body, ("signed", user, room, digest))
+
+
+async def _alarm(around: Surroundings, place: str, body: dict[str, Any], name: tuple[str, ...]) -> None:
+    room = await rooms.place(around.database, place)
+    if room:
+        await _add(around, room_lane(room), room, ItemKind.ALARM, body, name)
+
+
+async def _add(
+    around: Surroundings, lane: Lane, room: RoomId, kind: ItemKind, body: dict[str, Any], name: tuple[str, ...]
+) -> None:
+    async with around.database.transaction() as tx:
+        added = await arrivals.add(
+            tx,
+            item_id=derived_item_id(around.key, *name),
+            lane=lane,
+            room=room,
+            kind=kind,
+            sender=around.rules.me,
+            sent_at=around.now(),
+            arrived_at=around.now(),
+            body=body,
+        )
+    around.bookkeeping.lanes_changed([lane] if added else [])
