@@ -1,10 +1,12 @@
 """Other people's identities: staff hear when one changes, and a mechanic hears how to sign their device."""
 
+from datetime import timedelta
 from typing import Any
 
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
 from bot.domain.ids import Lane, RoomId, UserId, derived_item_id
 from bot.domain.message import Outgoing
+from bot.flows.intake import SETTLING
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -47,7 +49,7 @@ async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
         return
     for room in await rooms.staff_rooms_of(around.database, user):
         body = {"user": user, "membership": "join"}
-        await _add(around, room_lane(room), room, ItemKind.MEMBER, body, ("signed", user, room, digest))
+        await _add(around, room_lane(room), room, ItemKind.MEMBER, body, ("signed", user, room, digest), SETTLING)
 
 
 async def _alarm(around: Surroundings, place: str, body: dict[str, Any], name: tuple[str, ...]) -> None:
@@ -57,7 +59,13 @@ async def _alarm(around: Surroundings, place: str, body: dict[str, Any], name: t
 
 
 async def _add(
-    around: Surroundings, lane: Lane, room: RoomId, kind: ItemKind, body: dict[str, Any], name: tuple[str, ...]
+    around: Surroundings,
+    lane: Lane,
+    room: RoomId,
+    kind: ItemKind,
+    body: dict[str, Any],
+    name: tuple[str, ...],
+    after: timedelta | None = None,
 ) -> None:
     async with around.database.transaction() as tx:
         added = await arrivals.add(
@@ -70,5 +78,6 @@ async def _add(
             sent_at=around.now(),
             arrived_at=around.now(),
             body=body,
+            due_at=around.now() + after if after else None,
         )
     around.bookkeeping.lanes_changed([lane] if added else [])

@@ -55,7 +55,9 @@ async def backed_up(who: Person) -> None:
 
 
 @given(st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES), st.integers(0, 47), st.sampled_from("123456789ABCDEFz"))
-def test_a_recovery_key_survives_paper_and_one_wrong_letter_is_never_the_key(key: bytes, place: int, letter: str) -> None:
+def test_a_recovery_key_survives_paper_and_one_wrong_letter_is_never_the_key(
+    key: bytes, place: int, letter: str
+) -> None:
     words = as_words(key)
     assert from_words(f" {words.replace(' ', '')}\n") == key
     letters = list(words.replace(" ", ""))
