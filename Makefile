@@ -37,9 +37,10 @@ check: .venv/.python
 bench: install
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# Needs `uv`. Hashes of every platform, no address of any index.
+# Needs `uv`. Hashes of every platform, no address of any index. Extras stay in the pins: without them pip looks at newer
+# releases of a package that is also wanted with an extra, and refuses the whole file on the day there is one.
 pins:
-	uv pip compile --quiet --universal --all-extras --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	uv pip compile --quiet --universal --all-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --no-strip-extras \
 		pyproject.toml -o constraints.txt
 
 clean:

@@ -2,16 +2,20 @@
 
 import re
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = re.compile(
     r"https?://[^\s\"']*(?:pypi|pythonhosted|npmjs|yarnpkg|artifactory|nexus|/simple/)", re.IGNORECASE
 )
 MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|work|root)/[\w.-]+|file://")
-PIN = re.compile(r"^[a-z0-9][a-z0-9-]*==[^\s;]+( ; [^\\]+)? \\$")
+PIN = re.compile(r"^[a-z0-9][a-z0-9-]*(\[[a-z0-9,-]+\])?==[^\s;]+( ; [^\\]+)? \\$")
+PINNED = re.compile(r"^([a-z0-9][^ ;]*==[^ ;]+)", re.MULTILINE)
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
 
@@ -54,6 +58,18 @@ def test_every_pin_is_exact_and_hashed_and_has_no_address() -> None:
     pins = [number for number, line in enumerate(lines) if PIN.match(line)]
     assert [lines[number] for number in pins if not HASH.match(lines[number + 1])] == []
     assert len(pins) > 80
+
+
+def test_a_newer_release_of_a_pinned_package_breaks_no_installation() -> None:
+    """pip 23 tries the newest release of `coverage[toml]` first if only `coverage` is pinned, and refuses the file."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {requirement.name: requirement.extras for requirement in map(Requirement, PINNED.findall(text))}
+    wanted = [
+        Requirement(line) for package in distributions() for line in package.requires or [] if "extra ==" not in line
+    ]
+
+    assert pinned["coverage"] == {"toml"}
+    assert [str(w) for w in wanted if not w.extras <= pinned.get(canonicalize_name(w.name), w.extras)] == []
 
 
 def test_what_ci_runs_can_be_run() -> None:
