@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from bot.domain.errors import Fatal, Refused, Transient
-from bot.domain.ids import DeskId, SessionId, UserId
+from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
 from bot.flows import adopting, house, identities, intake
 from bot.flows.bookkeeping import Bookkeeper
@@ -31,7 +31,7 @@ from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
-from bot.store import arrivals, facts
+from bot.store import arrivals, facts, rooms
 from bot.store.database import Database, utc_now
 
 log = structlog.get_logger()
@@ -198,6 +198,7 @@ def _wired(settings: Settings, master: bytes, database: Database, transport: Tra
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
     keys.alarm = bookkeeper.alarm
+    keys.follow_members(lambda room_id: rooms.present(database, RoomId(room_id)))
     around = Surroundings(
         database=database,
         messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace),
@@ -275,23 +276,31 @@ async def _watch_identities(parts: Parts) -> None:
     """Tell people whose identity changed, and mechanics how to sign their device."""
     keys, news = parts.keys, asyncio.Event()
     unsigned: set[tuple[str, str]] = set()
+    unreached: set[tuple[str, str]] = set()
     signed: set[tuple[str, str]] = set()
 
     def lacks_signature(user: str, device: str) -> None:
         unsigned.add((user, device))
         news.set()
 
+    def not_reached(room_id: str, session_id: str) -> None:
+        unreached.add((room_id, session_id))
+        news.set()
+
     def learned(users: Iterable[str]) -> None:
         signed.update((user, keys.signatures_of(user)) for user in users if user in parts.around.rules.staff)
         news.set()
 
-    keys.on_unsigned_staff, keys.on_identities = lacks_signature, learned
+    keys.on_unsigned_staff, keys.on_identities, keys.on_unreached = lacks_signature, learned, not_reached
     while True:
         for user, master_key in keys.changed_identities():
             await identities.announce_change(parts.around, user, master_key)
             keys.identity_announced(user, master_key)
         while unsigned:
             await identities.ask_to_sign(parts.around, *_named(unsigned.pop()))
+        while unreached:
+            room_id, session_id = unreached.pop()
+            await identities.announce_unreached(parts.around, RoomId(room_id), session_id)
         while signed:
             await identities.share_again(parts.around, *_named(signed.pop()))
         await news.wait()

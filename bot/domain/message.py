@@ -85,9 +85,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class NoKey:
-    """The key of this event has not come (yet)."""
+    """The key of this event has not come (yet). `withheld`: the code the sender's app gave for that, if it did."""
 
     session_id: SessionId
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)

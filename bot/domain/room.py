@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -23,6 +24,17 @@ PRESENT = frozenset({"invite", "join"})
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """After how many messages, or how long, a room wants a new session. What is absurd is brought into bounds."""
+
+    messages: int = 100
+    period: timedelta = timedelta(days=7)
+
+
+MOST_MESSAGES, SHORTEST_PERIOD, LONGEST_PERIOD = 10_000, timedelta(hours=1), timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """Facts of one room. `encrypted` is never unset; `members` leaves us out."""
 
@@ -34,6 +46,7 @@ class Room:
     ours: bool = False
     space: bool = False
     encrypted: bool = False
+    rotation: Rotation = Rotation()
     version: str = "1"
     replaced_by: str = ""
     membership: str = "leave"  # our own
@@ -81,13 +94,28 @@ def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserI
                 predecessor=_predecessor(content),
             )
         case "m.room.encryption" if event["state_key"] == "":
-            return replace(room, encrypted=True)
+            return replace(room, encrypted=True, rotation=_rotation(content))
         case "m.room.tombstone" if event["state_key"] == "":
             return replace(room, replaced_by=str(content.get("replacement_room", "")))
         case "m.room.member":
             return _after_member(room, UserId(event["state_key"]), content.get("membership"), me)
         case _:
             return room
+
+
+def _rotation(content: dict[str, Any]) -> Rotation:
+    messages, period_ms = _whole(content.get("rotation_period_msgs")), _whole(content.get("rotation_period_ms"))
+    usual = Rotation()
+    period = timedelta(milliseconds=min(period_ms, 10**12)) if period_ms else usual.period
+    return Rotation(
+        messages=min(messages, MOST_MESSAGES) if messages else usual.messages,
+        period=max(SHORTEST_PERIOD, min(period, LONGEST_PERIOD)),
+    )
+
+
+def _whole(value: object) -> int:
+    """Return a positive number of a stranger's state event, 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _predecessor(content: dict[str, Any]) -> str:

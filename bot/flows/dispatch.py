@@ -119,5 +119,6 @@ class Dispatch:
             raise Hold("no key yet", retry_after_s=(KEY_PATIENCE - waited) / timedelta(seconds=1))
         if self.catching_up:
             raise Hold("keys are still coming in", retry_after_s=1.0)
-        await self._around.messenger.ask_for_key(item.room_id, item.body)
+        if await self._around.messenger.look_for_key(item.room_id, item.body):
+            raise Hold("the key was in our backup", retry_after_s=0.001)
         await warning.step_aside(self._around, item, missing)

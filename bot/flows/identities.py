@@ -6,6 +6,7 @@ from typing import Any
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
 from bot.domain.ids import Lane, RoomId, UserId, derived_item_id
 from bot.domain.message import Outgoing
+from bot.domain.room import RoomKind
 from bot.flows.intake import SETTLING
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
@@ -50,6 +51,15 @@ async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
     for room in await rooms.staff_rooms_of(around.database, user):
         body = {"user": user, "membership": "join"}
         await _add(around, room_lane(room), room, ItemKind.MEMBER, body, ("signed", user, room, digest), SETTLING)
+
+
+async def announce_unreached(around: Surroundings, room_id: RoomId, session_id: str) -> None:
+    """No app of a customer could be reached with the key of what we wrote: staff hear that it will be read later."""
+    room = await rooms.find(around.database, room_id)
+    case = await cases.latest_of(around.database, room.customer_id) if room and room.customer_id else None
+    if room and room.kind is RoomKind.CUSTOMER and case and case.room_id:
+        body, name = {"text": "case.not_yet_readable", "values": {}}, ("unreached", session_id)
+        await _add(around, room_lane(case.room_id), case.room_id, ItemKind.ALARM, body, name)
 
 
 async def _alarm(around: Surroundings, place: str, body: dict[str, Any], name: tuple[str, ...]) -> None:

@@ -110,8 +110,8 @@ class Messenger(Protocol):
     async def share_history(self, room: RoomId, user: UserId) -> None:
         """Give the devices of a staff member the keys of what the bot wrote in this room."""
 
-    async def ask_for_key(self, room: RoomId, event: dict[str, Any]) -> None:
-        """Ask the sender's devices for the key of an event."""
+    async def look_for_key(self, room: RoomId, event: dict[str, Any]) -> bool:
+        """Look for the key of an event in our backup (True: it is here now), and ask the sender's devices for it."""
 
     async def confirm_identity(self, user: UserId) -> bool:
         """Believe the identity that somebody has now; False if they have none."""

@@ -6,9 +6,9 @@ import structlog
 
 from bot.domain.arrival import Item, ItemKind
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import EventId, ItemId, RoomId, derived_item_id
+from bot.domain.ids import EventId, ItemId, derived_item_id
 from bot.domain.message import NoKey, Outgoing
-from bot.domain.room import RoomKind
+from bot.domain.room import Room, RoomKind
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
@@ -114,24 +114,29 @@ async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
 
 
 async def tell_unreadable(around: Surroundings, item: Item) -> None:
-    """Tell both sides in words that a message cannot be read, if it still cannot."""
+    """Tell both sides in words that a message cannot be read, if it still cannot, and the admins why."""
     waiting = await arrivals.get(around.database, ItemId(item.body["item"]))
     if waiting and waiting.state == "waiting":
         room = await rooms.find(around.database, item.room_id)
-        if room and room.membership == "join" and room.encrypted:
-            await _say_unreadable(around, item, room.room_id, room.kind)
+        missing = await around.messenger.read(item.room_id, waiting.body)
+        if room and room.membership == "join" and room.encrypted and isinstance(missing, NoKey):
+            await _say_unreadable(around, item, room, missing)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
 
 
-async def _say_unreadable(around: Surroundings, item: Item, room: RoomId, kind: RoomKind) -> None:
-    item = await around.planned(item, {"warns": True})
-    await around.messenger.react(room, EventId(item.body["item"]), SIGN, txn=around.txn(item, "sign"))
-    to_customer = kind is RoomKind.CUSTOMER
+async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing: NoKey) -> None:
+    item = await around.planned(item, {"code": missing.withheld.removeprefix("m.") or "unknown"})
+    assert item.plan is not None
+    await around.messenger.react(room.room_id, EventId(item.body["item"]), SIGN, txn=around.txn(item, "sign"))
+    to_customer = room.kind is RoomKind.CUSTOMER
     text = around.say("customer.unreadable" if to_customer else "case.unreadable_from_staff")
-    await around.send(item, "sentence", room, Outgoing(text, notice=not to_customer))
-    customer = await rooms.of_user(around.database, item.sender) if to_customer else None
-    case = await cases.latest_of(around.database, customer) if customer else None
-    staff_room = case.room_id if case else await rooms.place(around.database, "admin")
-    if to_customer and staff_room:
-        await around.send(item, "staff", staff_room, Outgoing(around.say("case.unreadable"), notice=True))
+    await around.send(item, "sentence", room.room_id, Outgoing(text, notice=not to_customer))
+    case = await cases.latest_of(around.database, room.customer_id) if room.customer_id else None
+    if to_customer and case and case.room_id:
+        await around.send(item, "staff", case.room_id, Outgoing(around.say("case.unreadable"), notice=True))
+    admin_room = await rooms.place(around.database, "admin")
+    if admin_room:
+        reason, number = around.say(f"withheld.{item.plan['code']}"), str(case.number) if case else "–"
+        text = around.say("admin.unreadable", number=number, reason=reason)
+        await around.send(item, "admin", admin_room, Outgoing(text, notice=True))

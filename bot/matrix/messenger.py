@@ -72,7 +72,10 @@ class NioMessenger:
         people = [*facts.present(), self._me]
         event_type, plain = event_of(message)
         content = await self._keys.seal(
-            room, people, event_type, plain, full_history=_staff_room(facts), to_all=message.to_all
+            *(room, people, event_type, plain),
+            full_history=_staff_room(facts),
+            to_all=message.to_all,
+            rotation=facts.rotation,
         )
         return await self._put(room, "m.room.encrypted", content | {STEP: txn} | relation_of(message), txn)
 
@@ -216,9 +219,9 @@ class NioMessenger:
         """See the Protocol."""
         await self._keys.share_history(room, user)
 
-    async def ask_for_key(self, room: RoomId, event: Json) -> None:
+    async def look_for_key(self, room: RoomId, event: Json) -> bool:
         """See the Protocol."""
-        await self._keys.ask_for_key(room, event)
+        return await self._keys.look_for_key(room, event)
 
     async def confirm_identity(self, user: UserId) -> bool:
         """See the Protocol."""

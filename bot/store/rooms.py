@@ -2,15 +2,15 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane, RoomId, UserId
-from bot.domain.room import Room, RoomKind
+from bot.domain.room import Room, RoomKind, Rotation
 from bot.store.database import Database, Row, Tx, to_ms
 
 _COLUMNS = (
     "room_id, kind, customer_id, case_number, desk, ours, space, encrypted, version, replaced_by, membership,"
-    " last_event, predecessor"
+    " last_event, predecessor, rotation_messages, rotation_ms"
 )
 Reader = Database | Tx
 
@@ -30,6 +30,7 @@ def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> 
         membership=row[10],
         last_event=EventId(row[11]) if row[11] else None,
         predecessor=row[12],
+        rotation=Rotation(row[13], timedelta(milliseconds=row[14])),
         members=members,
         accepted=accepted,
     )
@@ -49,12 +50,13 @@ async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
     """Write the facts of a room; only what differs from `known` is touched."""
     if known is None or _facts(known) != _facts(room):
         await tx.run(
-            f"INSERT INTO rooms ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            f"INSERT INTO rooms ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
             " ON CONFLICT (room_id) DO UPDATE SET kind = excluded.kind, customer_id = excluded.customer_id,"
             " case_number = excluded.case_number, desk = excluded.desk, ours = excluded.ours, space = excluded.space,"
             " encrypted = max(encrypted, excluded.encrypted), version = excluded.version,"
             " replaced_by = excluded.replaced_by, membership = excluded.membership, last_event = excluded.last_event,"
-            " predecessor = excluded.predecessor",
+            " predecessor = excluded.predecessor, rotation_messages = excluded.rotation_messages,"
+            " rotation_ms = excluded.rotation_ms",
             *_facts(room),
         )
     before = known.members if known else {}
@@ -67,7 +69,7 @@ def _facts(room: Room) -> tuple[object, ...]:
     return (
         *(room.room_id, room.kind.value, room.customer_id, room.case_number, room.desk, int(room.ours)),
         *(int(room.space), int(room.encrypted), room.version, room.replaced_by, room.membership, room.last_event),
-        room.predecessor,
+        *(room.predecessor, room.rotation.messages, room.rotation.period // timedelta(milliseconds=1)),
     )
 
 

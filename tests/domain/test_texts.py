@@ -10,11 +10,14 @@ from bot.domain.message import Kind
 from bot.domain.secrets import KEY_BYTES, Purpose, derive
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
 from bot.flows.copying import CARRIED
+from bot.matrix.e2ee import withheld
 from bot.resources import resource_dir
 
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
 A_TEXT_ID = re.compile(r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted)\.[a-z_]+)"')
+MADE_UP = ("kind.", "withheld.", "stuck.waiting", "stuck.parked")
+"""Begin the ids of texts that the code puts together from a value."""
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
 
 
@@ -36,7 +39,13 @@ def test_every_kind_of_message_that_cannot_be_carried_has_a_word() -> None:
 def test_the_code_says_what_stands_there_and_nothing_stands_there_unsaid() -> None:
     said = {key for file in CODE.rglob("*.py") for key in A_TEXT_ID.findall(file.read_text(encoding="utf-8"))}
 
-    assert said == {key for key in catalogue()["de"] if not key.startswith(("kind.", "stuck.waiting", "stuck.parked"))}
+    assert said == {key for key in catalogue()["de"] if not key.startswith(MADE_UP)}
+
+
+def test_every_reason_for_which_a_key_is_withheld_has_a_sentence() -> None:
+    words = {key.removeprefix("withheld.") for key in catalogue()["de"] if key.startswith("withheld.")}
+
+    assert words == {code.removeprefix("m.") for code in withheld.REASONS} | {withheld.OTHER, "unknown"}
 
 
 @pytest.mark.parametrize("language", ["de", "en"])

@@ -84,6 +84,8 @@ class FakeMessenger:
         self.receipts: dict[RoomId, EventId] = {}
         self.shared: list[tuple[RoomId, UserId]] = []
         self.asked: list[EventId] = []
+        self.withheld: dict[SessionId, str] = {}
+        self.backed_up_keys: set[SessionId] = set()
         self.confirmed: list[UserId] = []
         self.without_identity: set[UserId] = set()
         self.missing_keys: set[SessionId] = set()
@@ -105,7 +107,7 @@ class FakeMessenger:
             return Forged("no_content")
         session = SessionId(event["content"].get("session", ""))
         if session in self.missing_keys:
-            return NoKey(session)
+            return NoKey(session, self.withheld.get(session, ""))
         return message_of(room, event, event["type"], event["content"], encrypted=True)
 
     @step
@@ -239,8 +241,11 @@ class FakeMessenger:
     async def share_history(self, room: RoomId, user: UserId) -> None:
         self.shared.append((room, user))
 
-    async def ask_for_key(self, room: RoomId, event: Json) -> None:
+    async def look_for_key(self, room: RoomId, event: Json) -> bool:
         self.asked.append(EventId(event["event_id"]))
+        backed_up = {SessionId(event["content"].get("session_id", ""))} & self.backed_up_keys
+        self.missing_keys -= backed_up
+        return bool(backed_up)
 
     @step
     async def confirm_identity(self, user: UserId) -> bool:

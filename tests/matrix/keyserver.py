@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import vodozemac
 
@@ -92,7 +93,7 @@ class Client:
                     backup["rooms"].setdefault(room, {"sessions": {}})["sessions"] |= part["sessions"]
                 return {}
             case "GET", "keys":
-                return {"rooms": backup["rooms"]}
+                return _of_backup(backup["rooms"], [unquote(piece) for piece in path.split("/")[6:8]])
             case _:
                 raise Refused("nothing there", code="M_NOT_FOUND", status=404)
 
@@ -148,6 +149,16 @@ class Client:
                     event = {"type": event_type, "sender": self.user, "content": content}
                     self.server.inbox[user, name].append(event)
         return {}
+
+
+def _of_backup(rooms: Json, named: list[str]) -> Json:
+    """Return the whole backup, or the one session that room and session id name."""
+    if not named:
+        return {"rooms": rooms}
+    try:
+        return dict(rooms[named[0]]["sessions"][named[1]])
+    except KeyError:
+        raise Refused("nothing there", code="M_NOT_FOUND", status=404) from None
 
 
 @dataclass

@@ -249,20 +249,6 @@ async def test_a_cancelled_share_blocks_nothing(meet: Meet, monkeypatch: pytest.
     assert isinstance(await anna.keys.open_event(ROOM, event), Opened)
 
 
-async def test_a_device_that_had_no_key_gets_it_later(meet: Meet) -> None:
-    anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
-    server = bot.client.server
-    taken = (server.one_time.pop((ANNA, "DEV")), server.fallback.pop((ANNA, "DEV")))
-    event = await send(bot, anna, eve)
-    server.one_time[ANNA, "DEV"], server.fallback[ANNA, "DEV"] = taken
-    outbound = bot.keys._sharing._outbound[ROOM]
-    outbound.unreachable = dict.fromkeys(outbound.unreachable, -1e9)  # a minute later
-    second = await send(bot, anna, eve, event_id="$2")
-    anna.take_in()
-    assert isinstance(await anna.keys.open_event(ROOM, event), NoKey)
-    assert isinstance(await anna.keys.open_event(ROOM, second), Opened)
-
-
 async def test_what_nobody_could_ever_read_is_not_sent(meet: Meet) -> None:
     anna, bot = await meet(ANNA, start=False), await meet(BOT)
     with pytest.raises(Refused):

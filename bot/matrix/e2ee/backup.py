@@ -194,6 +194,28 @@ class Backup:
                     count += self._take(session_id, _opened(room_id, session_id, entry, opener, key))
         return count
 
+    async def fetch(self, room_id: str, session_id: str) -> bool:
+        """Take one session out of the backup, if it is there and by us.
+
+        Raises:
+            Transient: the server did not answer.
+        """
+        key, version = self.key, self._machine.store.value(_VERSION)
+        if key is None or version is None or self.foreign:
+            return False
+        path = f"/_matrix/client/v3/room_keys/keys/{quote(room_id)}/{quote(session_id)}"
+        try:
+            entry = await self._transport.call("GET", path, query={"version": version})
+        except Refused:
+            return False  # it was never there, or the backup is another one by now
+        opener = vodozemac.PkDecryption.from_key(vodozemac.Curve25519SecretKey.from_bytes(key))
+        session = _opened(room_id, session_id, entry, opener, key)
+        known = self._machine.inbound_group_store.find(session_id)
+        if session is None or (known is not None and known.first_known_index <= session.first_known_index):
+            return False
+        with self._machine.store.one_commit():
+            return self._take(session_id, session)
+
     def _take(self, session_id: str, session: InboundGroupSession | None) -> bool:
         """Keep one session of the backup; what is damaged or not by us is left out and said in the log."""
         if session is None or session.id != session_id:

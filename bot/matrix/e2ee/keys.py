@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import structlog
 from bot.domain.errors import Fatal
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.domain.message import Forged, NoKey, Untrusted
-from bot.matrix.e2ee import secret_storage, signing
+from bot.domain.room import Rotation
+from bot.matrix.e2ee import secret_storage, signing, withheld
 from bot.matrix.e2ee.backup import Backup
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.e2ee.opening import Opened, Opening
+from bot.matrix.e2ee.owing import Owing
 from bot.matrix.e2ee.secret_storage import SecretStorage
-from bot.matrix.e2ee.sharing import Sharing
+from bot.matrix.e2ee.sharing import WITHHELD, Sharing
 from bot.matrix.e2ee.signing import USAGES, Signing
 from bot.matrix.e2ee.store import CipherStore
 from bot.matrix.e2ee.trust import Policy, Trust
@@ -72,6 +75,7 @@ class Keys:
         self._devices = Devices(machine, transport, self._trust)
         self._uploads = Uploads(machine, transport, clock)
         self._sharing = Sharing(machine, self._devices, self._trust, transport, clock)
+        self._owing = Owing(machine, self._devices, self._sharing, clock)
         self._opening = Opening(machine, self._devices, self._trust)
         self._signing = Signing(machine, transport)
         self._backup = Backup(machine, transport)
@@ -81,8 +85,12 @@ class Keys:
         self.alarm: Callable[[str], None] = lambda text: None
         self.on_identities: Callable[[Iterable[str]], None] = lambda users: None
         self.on_unsigned_staff: Callable[[str, str], None] = lambda user, device: None
+        self.on_unreached: Callable[[str, str], None] = lambda room_id, session_id: None
+        self.withheld_codes: Counter[str] = Counter()
         self._devices.on_identities = self._identities_learned
         self._sharing.on_unsigned_staff = self._staff_is_unsigned
+        self._sharing.on_owed = self._owing.look
+        self._sharing.on_unreached = self._nobody_was_reached
         self._backup.on_foreign = lambda: self.alarm("admin.foreign_backup")
         store.on_rollback = self._after_rollback
 
@@ -115,6 +123,9 @@ class Keys:
     def _staff_is_unsigned(self, user: str, device: str) -> None:
         self.on_unsigned_staff(user, device)
 
+    def _nobody_was_reached(self, room_id: str, session_id: str) -> None:
+        self.on_unreached(room_id, session_id)
+
     def _after_rollback(self) -> None:
         self._machine.reload()
         self._sharing.forget_all()
@@ -138,6 +149,19 @@ class Keys:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._backup.run(self._identity()))
             tasks.create_task(self._watermark.run())
+            tasks.create_task(self._owing.run())
+
+    def follow_members(self, members_of: Callable[[str], Awaitable[Iterable[str]]]) -> None:
+        """Say who is joined or invited in a room, for keys that are handed out later."""
+        self._owing.members_of = members_of
+
+    async def hand_out_owed(self) -> None:
+        """Try at once whatever key we owe to anybody; see `Owing`."""
+        await self._owing.pay(all_now=True)
+
+    def count_owed(self) -> int:
+        """Count the keys that devices should have and could not be given yet."""
+        return len(self._store.owed())
 
     def _identity(self) -> signing.Identity:
         identity = signing.load(self._machine)
@@ -227,19 +251,27 @@ class Keys:
             Transient: the key store could not be written; nothing of it happened.
         """
         sessions: set[SessionId] = set()
-        withheld: list[str] = []
+        codes: list[str] = []
+        heard_from = set(changed)
         with self._store.one_commit():
             for event in to_device:
                 if event.get("type") == "m.room.encrypted":
                     session = self._machine.receive(event)
-                    sessions |= {SessionId(session)} if session else set()
-                elif event.get("type") == "m.room_key.withheld" and isinstance(event.get("content"), dict):
-                    withheld.append(str(event["content"].get("code"))[:40])
+                    if session:
+                        sessions.add(SessionId(session))
+                        self._store.forget_withheld(event["sender"])
+                    heard_from.add(str(event.get("sender")))
+                elif event.get("type") == WITHHELD and (code := withheld.take(self._store, event)):
+                    codes.append(code)
+                    if code == "m.no_olm":
+                        self._machine.start_anew(event)
         self._devices.mark_changed([*changed, *left])
         self._uploads.heed(counts, unused_fallback_types)
-        for code in withheld:
-            log.warning("key_withheld", code=code if code.startswith("m.") and code.isascii() else "other")
-        return KeysArrived(frozenset(sessions), tuple(withheld))
+        self._owing.heard_from(heard_from)
+        self.withheld_codes.update(codes)
+        for code in codes:
+            log.warning("key_withheld", code=code)
+        return KeysArrived(frozenset(sessions), tuple(codes))
 
     async def upkeep(self) -> None:
         """Do what a sync made necessary: refill the server, start anew with devices whose sessions broke.
@@ -266,9 +298,12 @@ class Keys:
         *,
         full_history: bool,
         to_all: bool = False,
+        rotation: Rotation = Rotation(),  # noqa: B008 - frozen
     ) -> Json:
         """Encrypt for all devices of these members that we believe; see `Sharing`."""
-        return await self._sharing.seal(room_id, members, event_type, content, full_history=full_history, to_all=to_all)
+        return await self._sharing.seal(
+            *(room_id, members, event_type, content), full_history=full_history, to_all=to_all, rotation=rotation
+        )
 
     def changed_identities(self) -> list[tuple[UserId, str]]:
         """Return whose identity is another one than people were told of, with their new master key."""
@@ -299,11 +334,17 @@ class Keys:
         """Use a new session in this room from now on."""
         self._sharing.rotate(room_id)
 
-    async def ask_for_key(self, room_id: RoomId, event: Json) -> None:
-        """Ask the sender's devices for the key of an event, once per session."""
+    async def look_for_key(self, room_id: RoomId, event: Json) -> bool:
+        """Look for the key of an event in our backup (True: it is here now), and ask the sender's devices, once.
+
+        Raises:
+            Transient: the server did not answer.
+        """
         session_id = event["content"].get("session_id")
         if not isinstance(session_id, str) or session_id in self._machine.asked_sessions:
-            return
+            return False
+        if await self._backup.fetch(room_id, session_id):
+            return True
         self._machine.asked_sessions.add(session_id)
         body = {"algorithm": MEGOLM, "room_id": room_id, "session_id": session_id}
         sender_key = event["content"].get("sender_key")
@@ -316,6 +357,7 @@ class Keys:
             "requesting_device_id": self._machine.device_id,
         }
         await self._sharing.send_to_device("m.room_key_request", {event["sender"]: {"*": request}})
+        return False
 
     async def status(self) -> DeviceStatus:
         """Compare what the server shows with what we hold."""

@@ -86,6 +86,12 @@ class Machine(Olm):  # type: ignore[misc]
             raise Dropped("undecryptable")
         return self._checked(sender, plaintext)
 
+    def start_anew(self, withheld: Json) -> None:
+        """Somebody had no channel to us (`m.no_olm`): open one to that device, so that its next message is readable."""
+        sender_key = _at(withheld, "content", "sender_key")
+        if isinstance(sender_key, str) and self.device_of(withheld["sender"], sender_key):
+            self._mark_device_for_unwedging(withheld["sender"], sender_key)
+
     def _decrypt_with_known(self, sender_key: str, message: AnyMessage) -> str | None:
         is_prekey = isinstance(message, vodozemac.PreKeyMessage)
         for session in list(self.session_store[sender_key]):

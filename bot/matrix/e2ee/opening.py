@@ -59,8 +59,8 @@ class Opening:
             return Forged("algorithm")
         session = self._machine.inbound_group_store.find(session_id)
         if session is None or session.room_id != room_id:
-            return NoKey(SessionId(session_id))
-        decrypted = self._decrypt(session, ciphertext)
+            return self._no_key(session_id, event)
+        decrypted = self._decrypt(session, ciphertext, event)
         if not isinstance(decrypted, tuple):
             return decrypted
         plaintext, index = decrypted
@@ -79,10 +79,13 @@ class Opening:
             return Untrusted(standing.value)
         return Opened(str(payload["type"]), payload["content"], str(device.id), standing)
 
-    def _decrypt(self, session: InboundGroupSession, ciphertext: str) -> tuple[str, int] | NoKey | Forged:
+    def _no_key(self, session_id: str, event: Json) -> NoKey:
+        return NoKey(SessionId(session_id), self._machine.store.withheld(event["sender"], session_id))
+
+    def _decrypt(self, session: InboundGroupSession, ciphertext: str, event: Json) -> tuple[str, int] | NoKey | Forged:
         try:
             if vodozemac.MegolmMessage.from_base64(ciphertext).message_index() < session.first_known_index:
-                return NoKey(SessionId(session.id))
+                return self._no_key(session.id, event)
             plaintext, index = session.decrypt(ciphertext)
         except ValueError:
             return Forged("ciphertext")

@@ -36,9 +36,27 @@ _OWN_TABLES = (
     " WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS identities (user_id TEXT PRIMARY KEY, pinned TEXT, current TEXT,"
     " signed TEXT NOT NULL, announced TEXT) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS owed_keys (user_id TEXT NOT NULL, device_id TEXT NOT NULL, session_id TEXT NOT NULL,"
+    " room_id TEXT NOT NULL, session_key TEXT NOT NULL, since INTEGER NOT NULL,"
+    " PRIMARY KEY (user_id, device_id, session_id)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS withheld (number INTEGER PRIMARY KEY, sender TEXT NOT NULL, session_id TEXT NOT NULL,"
+    " code TEXT NOT NULL, UNIQUE (sender, session_id)) STRICT",
 )
 
+_WITHHELD_KEPT = 1000
+
 _NOT_BACKED_UP = "FROM megolminboundsessions WHERE session_id NOT IN (SELECT session_id FROM backed_up)"
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A key that a device was to get: the session, and its key as it was at the first message that it missed."""
+
+    device: tuple[str, str]
+    session_id: str
+    room_id: str
+    session_key: str
+    since: float  # seconds since the epoch
 
 
 class InboundSessions(GroupSessionStore):  # type: ignore[misc]
@@ -226,11 +244,57 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
         return [(str(session), str(key)) for session, key in rows]
 
     def add_shares(self, session_id: str, devices: list[tuple[str, str]]) -> None:
-        """These devices have the key of this session."""
+        """These devices have the key of this session; nothing of it is owed to them any more."""
         for user, device in devices:
             self.database.execute_sql(
                 "INSERT OR IGNORE INTO session_shares VALUES (?, ?, ?)", (session_id, user, device)
             )
+            self.database.execute_sql(
+                "DELETE FROM owed_keys WHERE user_id = ? AND device_id = ? AND session_id = ?",
+                (user, device, session_id),
+            )
+
+    def add_owed(self, owed: Owed) -> None:
+        """Write down a debt; an older one of the same session knows more and stays."""
+        self.database.execute_sql(
+            "INSERT OR IGNORE INTO owed_keys VALUES (?, ?, ?, ?, ?, ?)",
+            (*owed.device, owed.session_id, owed.room_id, owed.session_key, round(owed.since)),
+        )
+
+    def owed(self) -> list[Owed]:
+        """Return all debts, the oldest first."""
+        rows: Any = self.database.execute_sql(
+            "SELECT user_id, device_id, session_id, room_id, session_key, since FROM owed_keys ORDER BY since"
+        ).fetchall()
+        return [Owed((row[0], row[1]), row[2], row[3], row[4], float(row[5])) for row in rows]
+
+    def forget_owed(self, owed: Owed) -> None:
+        """Nobody may be given this any more."""
+        self.database.execute_sql(
+            "DELETE FROM owed_keys WHERE user_id = ? AND device_id = ? AND session_id = ?",
+            (*owed.device, owed.session_id),
+        )
+
+    def add_withheld(self, sender: str, session_id: str, code: str) -> None:
+        """Somebody says why they gave us no key (`session_id` empty: any); only the newest are kept."""
+        self.database.execute_sql(
+            "INSERT OR REPLACE INTO withheld (sender, session_id, code) VALUES (?, ?, ?)", (sender, session_id, code)
+        )
+        self.database.execute_sql(
+            "DELETE FROM withheld WHERE number <= (SELECT max(number) FROM withheld) - ?", (_WITHHELD_KEPT,)
+        )
+
+    def withheld(self, sender: str, session_id: str) -> str:
+        """Return the code that a sender gave for a session, or for all; empty if they said nothing."""
+        row = self.database.execute_sql(
+            "SELECT code FROM withheld WHERE sender = ? AND session_id IN (?, '') ORDER BY session_id DESC LIMIT 1",
+            (sender, session_id),
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def forget_withheld(self, sender: str) -> None:
+        """A key came from this sender: that there was no channel to us is over."""
+        self.database.execute_sql("DELETE FROM withheld WHERE sender = ? AND session_id = ''", (sender,))
 
     def shares_of(self, session_id: str, user: str) -> set[str]:
         """Return the devices of a user that have the key of a session."""
