@@ -1,6 +1,8 @@
 """HTTP to the homeserver: one method, and every outcome is a value or one of our four failures.
 
-Nothing that could name a person, a room or a secret gets into an error or a log. Nothing is retried here.
+Nothing that could name a person, a room or a secret gets into an error or a log. A request that met trouble at once
+is made again at once, twice: whoever needs several requests would else begin anew with the first one at each trouble.
+Everything longer is waited out by whoever asked.
 """
 
 import asyncio
@@ -16,11 +18,17 @@ from bot.matrix.pace import SlowDown
 Json = dict[str, Any]
 
 FILE_TIMEOUT_S = 120.0
+PAUSES_S = (0.05, 0.25)
+"""Before the second and the third try. Whatever we ask may be asked again: that is the rule of the house."""
 
 
 def quote(piece: str) -> str:
     """Make one piece of a path safe."""
     return _quote(piece, safe="")
+
+
+class NoAnswerInTime(Transient):
+    """The server did not answer; asking again at once would double the wait."""
 
 
 class Transport:
@@ -42,7 +50,7 @@ class Transport:
         timeout_s: float | None = None,
         token: bool = True,
     ) -> Any:
-        """Make one request and return its JSON.
+        """Make a request, up to three times, and return its JSON.
 
         Raises:
             Transient: no connection, no answer in time, 5xx, 429, or an answer that is not JSON.
@@ -51,6 +59,24 @@ class Transport:
         """
         headers = {"Authorization": f"Bearer {self.access_token}"} if token and self.access_token else {}
         seconds = timeout_s or self._timeout_s
+        for pause_s in PAUSES_S:
+            try:
+                return await self._once(method, path, body, query, headers, seconds)
+            except (SlowDown, NoAnswerInTime):
+                raise
+            except Transient:
+                await asyncio.sleep(pause_s)
+        return await self._once(method, path, body, query, headers, seconds)
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: dict[str, str] | None,
+        headers: dict[str, str],
+        seconds: float,
+    ) -> Any:
         try:
             async with self._opened().request(
                 method,
@@ -63,7 +89,9 @@ class Transport:
             ) as response:
                 text = await response.text()
                 return _result(response.status, response.headers.get("Retry-After"), text)
-        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+        except TimeoutError as error:
+            raise NoAnswerInTime(f"no answer from the server ({type(error).__name__})") from None
+        except (aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
             raise Transient(f"no answer from the server ({type(error).__name__})") from None
 
     async def download(self, path: str, *, largest: int) -> bytes:

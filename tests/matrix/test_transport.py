@@ -1,5 +1,6 @@
 """Every outcome of a request is a value or one of our four failures, and none of them tells a secret."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -8,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bot.domain.errors import Fatal, Refused, Transient
-from bot.matrix.transport import Transport, quote
+from bot.matrix.transport import NoAnswerInTime, Transport, quote
 
 Serve = Callable[[web.Response | Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[Transport]]
 
@@ -83,6 +84,51 @@ async def test_nobody_there_is_transient() -> None:
     with pytest.raises(Transient):
         await transport.call("GET", "/x")
     await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "requests"),
+    [
+        ([500, 200], 2),
+        ([500, 502, 200], 3),
+        ([502, 502, 502, 200], 3),
+        ([429, 200], 1),
+        ([403, 200], 1),
+    ],
+)
+async def test_a_request_in_trouble_is_made_again_at_once_but_not_for_ever(
+    serve: Serve, answers: list[int], requests: int
+) -> None:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({"ok": True}, status=answers[asked - 1])
+
+    transport = await serve(answer)
+    if answers[requests - 1] == 200:
+        assert await transport.call("PUT", "/x", {}) == {"ok": True}
+    else:
+        with pytest.raises((Transient, Refused)):
+            await transport.call("PUT", "/x", {})
+    assert asked == requests
+
+
+async def test_a_server_that_is_silent_is_not_asked_twice(serve: Serve) -> None:
+    asked, over = 0, asyncio.Event()
+
+    async def late(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        await over.wait()
+        return web.Response()
+
+    transport = await serve(late)
+    with pytest.raises(NoAnswerInTime):
+        await transport.call("GET", "/x", timeout_s=0.1)
+    over.set()
+    assert asked == 1
 
 
 async def test_the_token_stands_in_the_header_alone(serve: Serve) -> None:
