@@ -3,9 +3,10 @@
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import structlog
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
+from bot.figures import figures, is_well
 from bot.flows import adopting, house, identities, intake
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
@@ -33,6 +35,7 @@ from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
 from bot.store import arrivals, facts, rooms
 from bot.store.database import Database, utc_now
+from bot.web.server import Watched, serving
 
 log = structlog.get_logger()
 
@@ -262,7 +265,7 @@ async def _until_stopped(parts: Parts) -> None:
     )
     session.heartbeat = parts.settings.storage.folder / "heartbeat"
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with _watched(parts), asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run())
             tasks.create_task(session.run(Listeners(batch, keys, catching_up)))
             tasks.create_task(parts.bookkeeper.run(parts.around))
@@ -270,6 +273,15 @@ async def _until_stopped(parts: Parts) -> None:
             tasks.create_task(_watch_identities(parts))
     except BaseExceptionGroup as group:
         raise _plain(group) from group
+
+
+def _watched(parts: Parts) -> AbstractAsyncContextManager[object]:
+    """Show health and figures, if the admin wants it."""
+    settings = parts.settings
+    if not settings.web.listen:
+        return nullcontext()
+    numbers = partial(figures, settings, parts.database, parts.keys)
+    return serving(settings.web.listen, Watched(numbers, partial(is_well, settings)))
 
 
 async def _watch_identities(parts: Parts) -> None:

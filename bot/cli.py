@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import signal
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,14 +16,13 @@ from rich.table import Table
 from bot import app, logs
 from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
+from bot.figures import heartbeat_age_s, is_well
 from bot.flows import stuck
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts, settings_from
 from bot.store import arrivals
 from bot.store.database import utc_now
 
-HEARTBEAT_MAX_AGE_S = 120.0
-ANSWER_TIME_S = 90.0  # what the session allows the server beyond a long poll
 PLACES = (Path("botschaft.toml"), Path("/config/botschaft.toml"))
 T = TypeVar("T")
 
@@ -139,10 +137,8 @@ def check_config(config: ConfigOption = None) -> None:
 def health(config: ConfigOption = None) -> None:
     """Tell by the exit code whether the bot has heard from the server lately."""
     settings = load_settings(_config_path(config))
-    heartbeat = settings.storage.folder / "heartbeat"
-    age_s = time.time() - heartbeat.stat().st_mtime if heartbeat.exists() else None
-    allowed_s = max(HEARTBEAT_MAX_AGE_S, settings.homeserver.sync_timeout_s + ANSWER_TIME_S)
-    if age_s is None or age_s > allowed_s:
+    age_s = heartbeat_age_s(settings)
+    if age_s is None or not is_well(settings):
         seen = "never" if age_s is None else f"{age_s:.0f} seconds ago"
         raise Fatal(f"The bot last heard from the server {seen}.")
     out.print(f"[green]✓[/green] Heard from the server {age_s:.0f} seconds ago.")

@@ -228,6 +228,20 @@ class CustomerSettings(_Section):
     largest_open_file_mib: int = Field(default=20, ge=0, le=200)
 
 
+class WebSettings(_Section):
+    """Health and metrics."""
+
+    listen: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        if listen and not (host and port.isdecimal() and int(port) <= 65535):
+            raise ValueError('expected an address and a port like "127.0.0.1:9464", or nothing')
+        return listen
+
+
 class LogSettings(_Section):
     """Logs."""
 
@@ -250,6 +264,7 @@ class Settings(BaseSettings):
     storage: StorageSettings
     cases: CaseSettings = CaseSettings()
     customers: CustomerSettings = CustomerSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("desks")

@@ -113,6 +113,7 @@ def test_all_problems_come_at_once_each_with_its_line(write: Write) -> None:
         (ADMINS, "admins = []", "admins: "),
         ('user_id = "@werkstatt:example.de"', 'user_id = "@Werkstatt:example.de"', "expected a Matrix user id like"),
         (ADMINS, 'admins = ["@werkstatt:example.de"]', "bot.user_id: the bot itself cannot be a member"),
+        ('listen = ""', 'listen = "9464"', "web.listen: expected an address and a port"),
         ('format = "console"', 'format = "xml"', "log.format: expected 'console' or 'json'"),
     ],
 )

@@ -284,6 +284,12 @@ async def has_new(database: Database, room: RoomId) -> bool:
     return row is not None
 
 
+async def count_keyless(database: Database) -> int:
+    """Count what waits for a key."""
+    row = await database.one("SELECT count(*) FROM arrivals WHERE state = 'waiting' AND session_id IS NOT NULL")
+    return int(row[0]) if row else 0
+
+
 async def counts(database: Database) -> dict[ItemState, int]:
     """Return how many items stand in each state."""
     rows = await database.all("SELECT state, count(*) FROM arrivals GROUP BY state")

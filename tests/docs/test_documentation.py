@@ -1,5 +1,6 @@
 """What is documented is what there is, and the layers hold."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -81,6 +82,15 @@ def test_every_script_named_by_the_packaging_exists() -> None:
     assert project["scripts"] == {"botschaft": "bot.cli:main"}
     assert project["name"] == "botschaft"
     assert all((ROOT / name).is_file() for name in project["license-files"])
+
+
+def test_the_readme_explains_every_figure() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    source = (ROOT / "bot" / "figures.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(botschaft_[a-z_]+)"', source))
+
+    assert len(names) > 5
+    assert {name for name in names if name not in readme} == set()
 
 
 def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:

@@ -243,7 +243,7 @@ class FakeMessenger:
 
     async def look_for_key(self, room: RoomId, event: Json) -> bool:
         self.asked.append(EventId(event["event_id"]))
-        backed_up = {SessionId(event["content"].get("session_id", ""))} & self.backed_up_keys
+        backed_up = {SessionId(event["content"].get("session", ""))} & self.backed_up_keys
         self.missing_keys -= backed_up
         return bool(backed_up)
 

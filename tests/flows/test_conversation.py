@@ -1,7 +1,8 @@
 """What customers and mechanics see, told as stories."""
 
 from bot.domain.case import CaseState
-from bot.domain.ids import SessionId, UserId
+from bot.domain.ids import RoomId, SessionId, UserId
+from bot.flows import identities
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals, links
 from tests.flows.world import ANNA, BERT, JAN, ME, World
@@ -257,6 +258,45 @@ async def test_both_sides_are_told_when_a_key_does_not_come(world: World) -> Non
 
     assert len(world.server.rooms[chat].texts()) == customer_texts + 1
     assert "zwei" not in (await world.case_room(ANNA)).texts()
+    admins = world.made("admin")[0].texts()
+    assert len([text for text in admins if "Vorgang 1001" in text and "keinen Grund genannt" in text]) == 1
+
+
+async def test_the_admins_hear_why_a_key_is_withheld(world: World) -> None:
+    chat = await world.chat(ANNA)
+    world.server.missing_keys.add(SessionId("lost"))
+    world.server.withheld[SessionId("lost")] = "m.unverified"
+    for text in ("eins", "zwei"):
+        await world.writes(ANNA, chat, text, session="lost")
+    for seconds in (11, 61):
+        world.later(seconds=seconds)
+        async with world.database.transaction() as tx:
+            await arrivals.wake_due(tx, world.now())
+        await world.run()
+
+    admins = world.made("admin")[0].texts()
+    assert len([text for text in admins if "m.unverified" in text]) == 1  # once for each session
+
+
+async def test_a_key_from_our_own_backup_keeps_nobody_waiting(world: World) -> None:
+    chat = await world.chat(ANNA)
+    world.server.missing_keys.add(SessionId("old"))
+    world.server.backed_up_keys.add(SessionId("old"))
+    await world.writes(ANNA, chat, "eins", session="old")
+    world.later(seconds=11)
+    await world.run()
+    assert "eins" in (await world.case_room(ANNA)).texts()
+
+
+async def test_staff_hear_once_that_a_customers_app_cannot_be_reached(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "eins")
+    for _ in range(2):
+        await identities.announce_unreached(world.around, chat, "session")
+        await identities.announce_unreached(world.around, RoomId("!nobody"), "session")
+    await world.run()
+    texts = (await world.case_room(ANNA)).texts()
+    assert len([text for text in texts if text.startswith("⏳")]) == 1
 
 
 async def test_a_gap_is_filled_before_anything_newer(world: World) -> None:

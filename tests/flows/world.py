@@ -110,6 +110,7 @@ class World:
         except BaseExceptionGroup as group:
             raise _innermost(group) from group
         finally:
+            self.around.bookkeeping.wake = lambda lanes: None
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 

@@ -21,7 +21,9 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def make(answer: web.Response | Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Transport:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return answer if isinstance(answer, web.Response) else await answer(request)
+            if not isinstance(answer, web.Response):
+                return await answer(request)
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", handle)

@@ -159,6 +159,10 @@ class Keys:
         """Try at once whatever key we owe to anybody; see `Owing`."""
         await self._owing.pay(all_now=True)
 
+    def count_not_backed_up(self) -> int:
+        """Count the sessions that the key backup lacks."""
+        return self._backup.missing()
+
     def count_owed(self) -> int:
         """Count the keys that devices should have and could not be given yet."""
         return len(self._store.owed())

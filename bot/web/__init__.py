@@ -1,0 +1,1 @@
+"""What the bot shows over HTTP: whether it is well, and counts."""
