@@ -267,7 +267,7 @@ async def _until_stopped(parts: Parts) -> None:
     try:
         async with _watched(parts), asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run())
-            tasks.create_task(session.run(Listeners(batch, keys, catching_up)))
+            tasks.create_task(session.run(Listeners(batch, keys, catching_up, lambda: worker.is_busy)))
             tasks.create_task(parts.bookkeeper.run(parts.around))
             tasks.create_task(parts.keys.keep_safe())
             tasks.create_task(_watch_identities(parts))

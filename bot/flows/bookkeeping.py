@@ -18,6 +18,8 @@ from bot.store import arrivals, cases, links, rooms
 log = structlog.get_logger()
 
 RETRY_S = 2.0
+ROUNDS_EVERY_S = 0.25
+"""Changes that come within this time are looked at together: in a burst there are hundreds a second."""
 READ = "👁️"
 
 
@@ -59,6 +61,7 @@ class Bookkeeper(Bookkeeping):
         while True:
             self._changed.clear()
             wait_s = await self._do_all(around)
+            await asyncio.sleep(ROUNDS_EVERY_S)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()

@@ -68,6 +68,11 @@ class Worker:
                 self._tasks.create_task(self._lane(lane))
         self._due_changed.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether more is to be done than fits side by side."""
+        return self._slots.locked()
+
     async def keys_arrived(self, sessions: Iterable[SessionId]) -> None:
         """Keys came: what waited for them is handled now. Lanes that hold for a key look again."""
         async with self._around.database.transaction() as tx:

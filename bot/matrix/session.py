@@ -27,6 +27,9 @@ TO_DEVICE_LIMIT = 100
 """Synapse 1.163.2 hands out at most so many to-device messages in one sync; a full hand means there are more."""
 
 LONGEST_PAUSE_S = 60.0
+BREATH_S = 0.2
+"""While many messages are under way, each of ours would answer the next question for news by itself. Asking less often
+then leaves the server to them; what is new only gets into the queue."""
 
 NOTHING: Final = {"not_types": ["*"]}
 STATE_TYPES: Final = ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"]
@@ -54,6 +57,7 @@ class Listeners:
     batch: Callable[[Batch], Awaitable[None]]
     keys: Callable[[set[SessionId]], Awaitable[None]]
     catching_up: Callable[[bool], None]
+    busy: Callable[[], bool] = lambda: False
 
 
 class Session:
@@ -92,6 +96,8 @@ class Session:
                 async with asyncio.timeout(self._timeout_s + self._patience_s + 30):
                     quick = await self.step(listeners, quick=quick)
                 failures = 0
+                if listeners.busy():
+                    await asyncio.sleep(BREATH_S)
             except (Transient, TimeoutError) as error:
                 asked = error.retry_after_s if isinstance(error, Transient) else None
                 pause = asked or min(0.25 * 2**failures, LONGEST_PAUSE_S)
