@@ -154,5 +154,5 @@ class Devices:
         found = {"ed25519": ed25519, "curve25519": curve25519}
         try:
             return found if self._machine.verify_json(payload, found["ed25519"], user, name) else None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

@@ -108,6 +108,10 @@ class Machine(Olm):  # type: ignore[misc]
         return None
 
     def _decrypt_with_new(self, sender_key: str, message: vodozemac.PreKeyMessage) -> str | None:
+        if any(session.matches(message) for session in self.session_store[sender_key]):
+            # A message that we had before. By a fallback key it would begin the same session anew, in place of the one
+            # that has gone on since, and what the sender writes next could not be read.
+            return None
         try:
             session = InboundSession(self.account, message, sender_key)
             plaintext = session.decrypt(message)
@@ -187,7 +191,8 @@ class Machine(Olm):  # type: ignore[misc]
         device = self.device_of(sender, sender_key)
         is_creator = content.get("sender_key") == sender_key
         claimed = content.get("sender_claimed_ed25519_key")
-        if session_id not in self.asked_sessions or not is_creator or not device or claimed != device.ed25519:
+        is_asked_for = isinstance(session_id, str) and session_id in self.asked_sessions
+        if not is_asked_for or not is_creator or not device or claimed != device.ed25519:
             raise Dropped("forward_not_asked_for")
         room_id, key = content.get("room_id"), content.get("session_key")
         if content.get("algorithm") != MEGOLM or not isinstance(room_id, str) or not isinstance(key, str):
@@ -211,9 +216,16 @@ class Machine(Olm):  # type: ignore[misc]
 
 
 def parsed(text: str) -> Json | None:
-    """Return a JSON object, or None for anything else that a stranger may have sent."""
+    """Return a JSON object, or None for anything else that a stranger may have sent.
+
+    Half a surrogate pair (a client that cuts a text in the middle of an emoji writes one) becomes U+FFFD: no database
+    and no socket takes it.
+    """
     try:
         value = json.loads(text)
+        if "\\u" in text:
+            whole = json.dumps(value, ensure_ascii=False)
+            value = json.loads(whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

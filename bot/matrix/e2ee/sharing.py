@@ -244,7 +244,7 @@ class Sharing:
             if not self._machine.verify_json(key, device.ed25519, device.user_id, device.id):
                 return False
             self._machine.create_session(key["key"], device.curve25519)
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
             return False
         return True
 
