@@ -3,8 +3,12 @@
 Against matrix-nio 0.26.0: a count of 0 or none counts as no news, so the device is deaf for ever once its keys are
 used up (base_client.py:845; test_a_count_of_zero_or_none_refills); new keys are uploaded before they are saved, and
 a crash in between blocks every later upload (test_keys_are_saved_before_they_are_uploaded); no fallback key exists.
+
+Keys whose upload was not answered may be on the server, and somebody may have claimed one since: sent again, it would
+be given to a second person, whose messages nobody could open. They are kept, but others are uploaded in their place.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +20,15 @@ from bot.matrix.transport import Transport
 Json = dict[str, Any]
 
 FALLBACK_KEPT_S = 7 * 24 * 3600
+MOST_UNANSWERED = 5
+"""So often in a row new keys are made for an upload without an answer; then the last ones are sent again.
+
+The account holds 5000 private keys and drops the oldest beyond, and it is written down whole with every change.
+"""
+
 _FALLBACK_MADE = "fallback_made_at"
+_FALLBACK_SENT = "fallback_sent"
+_UNANSWERED = "uploads_unanswered"
 
 
 class Uploads:
@@ -31,9 +43,9 @@ class Uploads:
 
     def heed(self, counts: Json | None, unused_fallback_types: list[Any] | None) -> None:
         """Take what a sync says. A missing count is zero (Matrix 1.17); a missing list says nothing."""
-        count = (counts or {}).get("signed_curve25519", 0)
-        self._count = count if isinstance(count, int) and not isinstance(count, bool) else 0
-        if unused_fallback_types is not None:
+        count = counts.get("signed_curve25519") if isinstance(counts, dict) else 0
+        self._count = max(0, count) if isinstance(count, int) and not isinstance(count, bool) else 0
+        if isinstance(unused_fallback_types, list):
             self._fallback_unused = "signed_curve25519" in unused_fallback_types
 
     async def refill(self) -> None:
@@ -56,13 +68,18 @@ class Uploads:
             self._machine.account.shared = True
             self._machine.mark_keys_as_published()
             self._machine.save_account()
+            self._machine.store.remove_value(_UNANSWERED)
+            self._machine.store.remove_value(_FALLBACK_SENT)
         self.heed(answer.get("one_time_key_counts"), None)
 
     def _prepared(self) -> Json:
         """Make the keys, save them, and return the body of the upload; empty if the server has enough."""
-        account = self._machine.account
+        account, store = self._machine.account, self._machine.store
         body: Json = {}
-        with self._machine.store.one_commit():
+        with store.one_commit():
+            unanswered = int(store.value(_UNANSWERED) or 0)
+            if 0 < unanswered < MOST_UNANSWERED:
+                account.mark_keys_as_published()
             if not account.shared:
                 body["device_keys"] = self._device_keys()
             missing = self._missing()
@@ -73,6 +90,7 @@ class Uploads:
             if self._wants_fallback():
                 body["fallback_keys"] = self._fallback()
             if body:
+                store.set_value(_UNANSWERED, str(unanswered + 1))
                 self._machine.save_account()
         return body
 
@@ -83,18 +101,21 @@ class Uploads:
 
     def _wants_fallback(self) -> bool:
         made_at = self._machine.store.value(_FALLBACK_MADE)
-        if made_at is None or self._machine.account._account.fallback_key:
+        if made_at is None or self._machine.store.value(_FALLBACK_SENT):
             return True
         return not self._fallback_unused and self._clock() - float(made_at) > FALLBACK_KEPT_S
 
     def _fallback(self) -> Json:
-        raw = self._machine.account._account
-        if not raw.fallback_key:
-            raw.generate_fallback_key()
-            self._machine.store.set_value(_FALLBACK_MADE, str(self._clock()))
+        """Return the fallback key that is to be uploaded. It serves any number of people, so it may be sent again."""
+        store, raw = self._machine.store, self._machine.account._account
         self._fallback_unused = True
-        keys = {key_id: key.to_base64() for key_id, key in raw.fallback_key.items()}
-        return self._signed(keys, extra={"fallback": True})
+        sent = store.value(_FALLBACK_SENT)
+        if sent is None:
+            raw.generate_fallback_key()
+            sent = json.dumps({key_id: key.to_base64() for key_id, key in raw.fallback_key.items()})
+            store.set_value(_FALLBACK_MADE, str(self._clock()))
+            store.set_value(_FALLBACK_SENT, sent)
+        return self._signed(json.loads(sent), extra={"fallback": True})
 
     def _signed(self, keys: dict[str, str], extra: Json | None = None) -> Json:
         signed: Json = {}
