@@ -1,6 +1,7 @@
 """The key endpoints of a homeserver in memory, for many devices: honest, but it can fail or say nothing when told."""
 
 import base64
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,6 +34,15 @@ class KeyServer:
     account_data: dict[str, Json] = field(default_factory=dict)
     backups: dict[str, Json] = field(default_factory=lambda: defaultdict(dict))
     fail: Callable[[str], Exception | None] = lambda name: None
+    lose: Callable[[str], Exception | None] = lambda name: None  # the server does it, but its answer is lost
+    claimed: list[tuple[DeviceName, str]] = field(default_factory=list)  # one-time keys, without fallback keys
+    handed: list[tuple[str, str, DeviceName]] = field(default_factory=list)  # sender, type and reader of each message
+
+    def copy(self) -> "KeyServer":
+        """Return the same server in another world, which answers everything."""
+        other = copy.deepcopy(self)
+        other.fail = other.lose = lambda name: None
+        return other
 
     def client(self, user: str, device: str) -> "Client":
         """Return the transport of one device."""
@@ -58,6 +68,13 @@ class Client:
         error = self.server.fail(name)
         if error:
             raise error
+        answer = self._answer(name, method, path, body)
+        error = self.server.lose(name)
+        if error:
+            raise error
+        return answer
+
+    def _answer(self, name: str, method: str, path: str, body: Json | None) -> Any:
         if name.startswith(("user/", "room_keys/")):
             return json.loads(json.dumps(self._stored(method, path, json.loads(json.dumps(body or {})))))
         handler = {
@@ -122,7 +139,12 @@ class Client:
         for user, devices in body["one_time_keys"].items():
             for device in devices:
                 keys = self.server.one_time[user, device]
-                key = dict([keys.popitem()]) if keys else self.server.fallback.get((user, device))
+                if keys:
+                    key_id = next(iter(keys))
+                    key: Json | None = {key_id: keys.pop(key_id)}
+                    self.server.claimed.append(((user, device), key_id))
+                else:
+                    key = self.server.fallback.get((user, device))
                 if key:
                     found.setdefault(user, {})[device] = key
         return {"one_time_keys": found, "failures": {}}
@@ -146,6 +168,7 @@ class Client:
             for device, content in devices.items():
                 names = self.server.devices[user] if device == "*" else [device]
                 for name in names:
+                    self.server.handed.append((self.user, event_type, (user, name)))
                     event = {"type": event_type, "sender": self.user, "content": content}
                     self.server.inbox[user, name].append(event)
         return {}
