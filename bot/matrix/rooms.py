@@ -168,10 +168,12 @@ class RoomMaker:
 
     async def _state_of(self, room: RoomId) -> list[Json]:
         try:
-            answer = await self._transport.call("GET", f"/_matrix/client/v3/rooms/{quote(room)}/state")
+            answer: list[Json] = await self._transport.call(
+                "GET", f"/_matrix/client/v3/rooms/{quote(room)}/state", expects=list
+            )
         except Refused:
             return []  # the alias is there before the room is (403)
-        return answer if isinstance(answer, list) else []
+        return answer
 
     async def _repair(self, spec: RoomSpec, room: RoomId, state: list[Json]) -> RoomId:
         if not _is_sound(state, spec):

@@ -49,11 +49,12 @@ class Transport:
         query: dict[str, str] | None = None,
         timeout_s: float | None = None,
         token: bool = True,
+        expects: type = dict,
     ) -> Any:
-        """Make a request, up to three times, and return its JSON.
+        """Make a request, up to three times, and return its JSON, which is an object everywhere but in one place.
 
         Raises:
-            Transient: no connection, no answer in time, 5xx, 429, or an answer that is not JSON.
+            Transient: no connection, no answer in time, 5xx, 429, or an answer that is not such JSON.
             Refused: the server says no (4xx).
             Fatal: the access token is no longer valid.
         """
@@ -61,12 +62,12 @@ class Transport:
         seconds = timeout_s or self._timeout_s
         for pause_s in PAUSES_S:
             try:
-                return await self._once(method, path, body, query, headers, seconds)
+                return await self._once(method, path, body, query, headers, seconds, expects)
             except (SlowDown, NoAnswerInTime):
                 raise
             except Transient:
                 await asyncio.sleep(pause_s)
-        return await self._once(method, path, body, query, headers, seconds)
+        return await self._once(method, path, body, query, headers, seconds, expects)
 
     async def _once(
         self,
@@ -76,6 +77,7 @@ class Transport:
         query: dict[str, str] | None,
         headers: dict[str, str],
         seconds: float,
+        expects: type,
     ) -> Any:
         try:
             async with self._opened().request(
@@ -88,11 +90,14 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 text = await response.text()
-                return _result(response.status, response.headers.get("Retry-After"), text)
+                answer = _result(response.status, response.headers.get("Retry-After"), text)
         except TimeoutError as error:
             raise NoAnswerInTime(f"no answer from the server ({type(error).__name__})") from None
         except (aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
             raise Transient(f"no answer from the server ({type(error).__name__})") from None
+        if not isinstance(answer, expects):
+            raise Transient("the server is in trouble (an answer of another kind)")
+        return answer
 
     async def download(self, path: str, *, largest: int) -> bytes:
         """GET a file.

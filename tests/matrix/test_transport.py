@@ -54,6 +54,8 @@ def refusal(status: int, code: str, **more: object) -> web.Response:
         (web.Response(status=502, text="<html>"), Transient),
         (web.Response(status=200, text="not json"), Transient),
         (web.Response(status=200, text="[" * 100_000), Transient),
+        (web.Response(status=200, text="[{}]"), Transient),
+        (web.Response(status=200, text="null"), Transient),
         (web.Response(status=302, headers={"Location": "https://evil.example/"}), Refused),
     ],
 )
