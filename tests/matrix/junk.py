@@ -1,6 +1,6 @@
 """Hostile JSON: something sound with one or two places in it replaced, removed or doubled."""
 
-import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,15 +40,20 @@ def plans(templates: int, *, size: int) -> st.SearchStrategy[list[tuple[int, lis
 
 def changed(sound: Any, plan: list[tuple[int, int]]) -> Any:
     """Return a copy with these changes."""
-    value = copy.deepcopy(sound)
+    value = _fresh(sound)
     for place, mutant in plan:
         paths = list(_paths(value))
         path = paths[place % len(paths)]
         if not path:
-            value = None if MUTANTS[mutant] is GONE else copy.copy(MUTANTS[mutant])
+            value = None if MUTANTS[mutant] is GONE else _fresh(MUTANTS[mutant])
         else:
             _put(value, path, MUTANTS[mutant])
     return value
+
+
+def _fresh(value: Any) -> Any:
+    """Return a copy, however deep: a later change must not reach into the pool."""
+    return json.loads(json.dumps(value))
 
 
 def _put(value: Any, path: Path, mutant: Any) -> None:
@@ -57,7 +62,7 @@ def _put(value: Any, path: Path, mutant: Any) -> None:
     if mutant is GONE:
         del value[path[-1]]
     else:
-        value[path[-1]] = copy.copy(mutant)
+        value[path[-1]] = _fresh(mutant)
 
 
 def _paths(value: Any, path: Path = (), depth: int = 12) -> Iterator[Path]:
