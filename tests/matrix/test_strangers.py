@@ -9,6 +9,7 @@ from bot.domain.ids import RoomId
 from bot.domain.message import Forged
 from bot.matrix.e2ee.machine import parsed
 from bot.matrix.e2ee.opening import Opened
+from bot.matrix.e2ee.signing import unpadded
 from tests.matrix.conftest import Meet
 from tests.matrix.keyserver import Person
 
@@ -92,6 +93,26 @@ async def test_a_device_description_as_deep_as_a_well_hides_no_other(encounter: 
     known = bot.client.server.devices[ANNA]["DEV"]
     answer = {"device_keys": {ANNA: {"DEV": known, "DEEP": known | {"device_id": "DEEP", "deep": deep}}}}
     bot.keys._devices._store([ANNA], answer)
+    event = await write(bot, anna, "$1")
+    anna.take_in()
+    assert isinstance(await anna.keys.open_event(ROOM, event), Opened)
+
+
+@pytest.mark.parametrize("key", ["A" * 44, "A" * 42 + "="])
+async def test_a_device_with_a_key_of_another_length_ends_no_process(encounter: Meet, key: str) -> None:
+    """vodozemac panics on it, and a panic passes every `except Exception`. Anybody can publish such a device."""
+    anna, bot = await encounter(ANNA), await encounter(BOT)
+    with pytest.raises(BaseException, match="source slice length"):
+        vodozemac.Ed25519PublicKey.from_base64(key)
+    sound = bot.client.server.devices[ANNA]["DEV"]
+    signatures = {ANNA: {"ed25519:BAD": unpadded(bytes(64)), f"ed25519:{key}": unpadded(bytes(64))}}
+    keys = {"ed25519:BAD": key, "curve25519:BAD": sound["keys"]["curve25519:DEV"]}
+    bot.client.server.devices[ANNA]["BAD"] = sound | {"device_id": "BAD", "keys": keys, "signatures": signatures}
+    usage = {"user_id": ANNA, "keys": {f"ed25519:{key}": key}, "signatures": signatures}
+    bot.client.server.identities[ANNA] = {
+        "master": usage | {"usage": ["master"]},
+        "self_signing": usage | {"usage": ["self_signing"]},
+    }
     event = await write(bot, anna, "$1")
     anna.take_in()
     assert isinstance(await anna.keys.open_event(ROOM, event), Opened)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bot.domain.errors import Fatal, Refused
-from bot.matrix.e2ee.machine import Machine
+from bot.matrix.e2ee.machine import Machine, is_public_key
 from bot.matrix.transport import Transport
 
 Json = dict[str, Any]
@@ -227,7 +227,7 @@ def _mapping(value: Any) -> Json:
 def is_signed(value: Json, user: str, key_name: str, public: str) -> bool:
     """Tell whether a JSON object bears a valid signature of a key."""
     signature = _mapping(_mapping(value.get("signatures")).get(user)).get(f"ed25519:{key_name}")
-    if not isinstance(signature, str):
+    if not isinstance(signature, str) or not is_public_key(public):
         return False
     try:
         key = vodozemac.Ed25519PublicKey.from_base64(public)
