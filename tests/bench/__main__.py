@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import figures
+from tests.bench import figures, loop
 from tests.bench.stage import Stage
 
 out = Console(highlight=False)
@@ -39,7 +39,9 @@ QUICK = Size(customers=4, each=5, hops=4, rooms=12, sessions=500, runs=1, openin
 
 
 async def measure(size: Size) -> Json:
-    """Measure everything on one homeserver."""
+    """Measure everything on one homeserver, and first of all what needs none."""
+    blocks = await asyncio.to_thread(loop.measure, size.runs)
+    out.print("the blocks of the loop are measured")
     async with Stage() as stage:
         shop = await stage.shop("shop")
         bare = await stage.bare(await shop.business.account("bare"))
@@ -85,6 +87,7 @@ async def measure(size: Size) -> Json:
         f"start_s_{size.rooms}": figures.median(many),
         "start_ratio_200_to_10": figures.median(many) / figures.median(few),
         "rss_mib": rss,
+        **blocks,
     }
 
 
@@ -108,6 +111,10 @@ ROWS = (
     Row("start, 200 ÷ 10 customers", "start_ratio_200_to_10", 1.5, True, "1.4"),
     Row("CPU ms a message", "cpu_ms_per_message", 15, True, "9-10"),
     Row("RSS MiB", "rss_mib", 150, True, "18-30"),
+    Row("loop blocked a room key, × plain nio", "key_block_ratio", 0.25, True, "–"),
+    Row("loop blocked by a first share, × plain nio", "share_block_ratio", 0.25, True, "–"),
+    Row("loop blocked a room key, ms", "key_block_ms", None, True, "–"),
+    Row("loop blocked by a first share, ms", "share_block_ms", None, True, "–"),
     Row("opening a case, s", "case_open_s", None, True, "0.6-1.2"),
     Row("hop p50, ms", "hop_p50_ms", None, True, "117-166"),
     Row("live burst, messages/s", "live_rate", None, False, "10.8-12.4"),

@@ -4,7 +4,9 @@ Against matrix-nio 0.26.0:
 - its database is plain SQLite with ids in clear, rollback journal, one commit per statement (`_create_database`);
 - it loads every inbound session into memory at a start (`load_inbound_group_sessions`);
 - it updates a stored session by session id alone, so whoever resends somebody else's session replaces it
-  (`save_inbound_group_session`; test_nobody_replaces_a_session_of_somebody_else).
+  (`save_inbound_group_session`; test_nobody_replaces_a_session_of_somebody_else);
+- it pickles the whole account, twice, for each new Olm session, and reads it again for each row that belongs to it:
+  most of the time for which the event loop stands still (`save_account`, `_get_account`; `make bench`, key_block_ms).
 """
 
 import json
@@ -14,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachetools import LRUCache
-from nio.crypto import GroupSessionStore, InboundGroupSession
-from nio.store import MegolmInboundSessions, SqliteStore
-from peewee import PeeweeException
+from nio.crypto import GroupSessionStore, InboundGroupSession, OlmAccount
+from nio.store import Accounts, MegolmInboundSessions, SqliteStore
+from peewee import EXCLUDED, PeeweeException
 from playhouse.sqlcipher_ext import SqlCipherDatabase
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -96,6 +98,9 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
 
     database_key: bytes = b""
     on_rollback: Callable[[], None] = field(default=lambda: None, repr=False)
+    _collects: bool = field(default=False, init=False, repr=False)  # a commit of ours is under way
+    _changed_account: OlmAccount | None = field(default=None, init=False, repr=False)
+    _account_row: Accounts | None = field(default=None, init=False, repr=False)
 
     def _create_database(self) -> SqlCipherDatabase:
         return SqlCipherDatabase(
@@ -126,13 +131,50 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
         is_outermost = not self.database.in_transaction()
         try:
             with self.database.atomic():
+                self._collects = True
                 yield
+                if is_outermost:
+                    self._collects = False
+                    self._write_account()
         except BaseException as error:
             if is_outermost:
+                self._collects, self._changed_account = False, None
                 self.on_rollback()
             if isinstance(error, PeeweeException | sqlcipher.Error):
                 raise Transient(f"the key store could not be written ({type(error).__name__})") from error
             raise
+
+    def save_account(self, account: OlmAccount) -> None:
+        """Write the account, at the end of the commit that is under way: a sync may use up a hundred of its keys."""
+        self._changed_account = account
+        if not self._collects:
+            self._write_account()
+
+    def _write_account(self) -> None:
+        account, self._changed_account = self._changed_account, None
+        if account is None:
+            return
+        with self.database.bind_ctx(self.models):
+            Accounts.insert(
+                user_id=self.user_id,
+                device_id=self.device_id,
+                shared=account.shared,
+                account=account.pickle(self.pickle_key),
+            ).on_conflict(
+                conflict_target=[Accounts.user_id, Accounts.device_id],
+                update={Accounts.account: EXCLUDED.account, Accounts.shared: EXCLUDED.shared},
+            ).execute()
+
+    def load_account(self) -> Any:
+        """Read the account; None before there is one."""
+        self._account_row = None
+        return super().load_account()
+
+    def _get_account(self) -> Accounts | None:
+        """What nio asks for each row that belongs to the account, for its id alone: it is read once."""
+        if self._account_row is None:
+            self._account_row = super()._get_account()
+        return self._account_row
 
     def load_inbound_group_sessions(self) -> InboundSessions:
         """Load nothing; sessions are read when they are asked for."""
