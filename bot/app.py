@@ -16,7 +16,7 @@ from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
 from bot.figures import figures, is_well
-from bot.flows import adopting, house, identities, intake
+from bot.flows import adopting, house, identities, intake, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -71,6 +71,7 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
         await persistently(lambda: _adopt_rooms(parts))
         await persistently(lambda: house.set_up(parts.around))
         await persistently(lambda: _warn_of_loss(parts))
+        await verifying.end_forgotten(parts.around)
         if ready:
             ready()
         log.info("serving")

@@ -28,6 +28,8 @@ class ItemKind(StrEnum):
     OPENED = "opened"  # a case has its room and its first message: the rest may follow
     ALARM = "alarm"  # the admins should know something
     IDENTITY = "identity"  # a customer has another cross-signing identity than before
+    TO_DEVICE = "to_device"  # a step of a verification that came from device to device
+    VERIFICATION = "verification"  # a verification is under way; due when it has taken too long
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 
@@ -72,6 +74,11 @@ class Item:
 def customer_lane(customer: CustomerId) -> Lane:
     """Return the lane of everything that concerns one customer."""
     return Lane(f"customer:{customer}")
+
+
+def verification_lane(user: UserId) -> Lane:
+    """Return the lane of what is about the verifications of one person and belongs to no room."""
+    return Lane(f"verification:{user}")
 
 
 def room_lane(room: RoomId) -> Lane:

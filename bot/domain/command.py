@@ -22,6 +22,8 @@ class Verb(StrEnum):
     ALLOW = "allow"
     STUCK = "stuck"
     TRUST = "trust"
+    ALIKE = "alike"
+    NOT_ALIKE = "not_alike"
 
 
 class Where(StrEnum):
@@ -50,6 +52,8 @@ COMMANDS: Final = (
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
     Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
     Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
+    Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),
+    Command(Verb.NOT_ALIKE, ("falsch", "mismatch"), Where.ADMIN, "help.not_alike"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.domain.ids import EventId, RoomId, SessionId, UserId
 from bot.domain.poll import Poll
+from bot.domain.verification import Handshake
 
 
 class Kind(StrEnum):
@@ -105,7 +106,7 @@ class Untrusted:
     reason: str
 
 
-Reading = Message | NoKey | Forged | Untrusted
+Reading = Message | Handshake | NoKey | Forged | Untrusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,12 @@ class Room:
         """Tell whether nobody but this user and we are in the room."""
         return set(self.present()) <= {user} and not self.space
 
+    def is_chat_with_one_of(self, people: frozenset[UserId]) -> bool:
+        """Tell whether somebody else made this room, and nobody is in it but one of these and we."""
+        present = self.present()
+        is_chat = len(present) == 1 and present[0] in people and not self.space
+        return is_chat and not self.ours and self.membership == "join"
+
     def is_usable_by(self, user: UserId) -> bool:
         """Tell whether what we send here reaches this user, encrypted, and nobody else but whom staff accepted."""
         people = set(self.present())

@@ -10,7 +10,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import moving, stuck
+from bot.flows import moving, stuck, verifying
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -28,6 +28,8 @@ async def run(
         await stuck.tell(around, item, case, called.rest)
     elif isinstance(called, Call) and verb is Verb.TRUST and room.kind is RoomKind.ADMIN:
         await _trust(around, item, UserId(called.rest.strip()))
+    elif isinstance(called, Call) and verb in {Verb.ALIKE, Verb.NOT_ALIKE} and room.kind is RoomKind.ADMIN:
+        await verifying.judge(around, item, called.rest, alike=verb is Verb.ALIKE)
     else:
         await _run_simple(around, item, room, case, called)
 
@@ -116,7 +118,7 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("case.already_closed" if closed else "case.closed")
         case Verb.REOPEN:
             return around.say("case.reopened" if closed else "case.already_open")
-        case Verb.TRUST:
+        case Verb.TRUST | Verb.ALIKE | Verb.NOT_ALIKE:
             return around.say("command.admin_only")
         case Verb.ALLOW:
             return around.say("case.allowed" if accepts else "case.nobody_to_allow")

@@ -10,7 +10,8 @@ from bot.domain.ids import Lane
 from bot.domain.message import Forged, Message, NoKey, Untrusted
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
-from bot.flows import answer, commands, gap, identities, membership, opening, relay, warning, welcome
+from bot.domain.verification import Handshake
+from bot.flows import answer, commands, gap, identities, membership, opening, relay, verifying, warning, welcome
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
@@ -26,6 +27,8 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.WARNING: warning.warn,
     ItemKind.ALARM: warning.alarm,
     ItemKind.IDENTITY: identities.tell,
+    ItemKind.TO_DEVICE: verifying.take_to_device,
+    ItemKind.VERIFICATION: verifying.give_up,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""
@@ -59,7 +62,8 @@ class Dispatch:
         if room.customer_id and item.lane != customer_lane(room.customer_id):
             await self._move(item, room)
             return
-        if room.kind is RoomKind.UNKNOWN:
+        with_staff = room.kind is RoomKind.UNKNOWN and room.is_chat_with_one_of(self._around.rules.staff)
+        if room.kind is RoomKind.UNKNOWN and not with_staff:
             await self._in_unknown_room(item, room)
             return
         reading = await self._around.messenger.read(item.room_id, item.body)
@@ -70,6 +74,10 @@ class Dispatch:
                 raise Refused("the event is not what it claims to be", code=f"forged_{reason}")
             case Untrusted(reason):
                 raise Mistake(_untrusted(self._around, item, reason))
+            case Handshake():
+                await self._handshake(item, room, reading)
+            case Message() if with_staff:
+                await verifying.say_what_for(self._around, item, room, reading)
             case Message():
                 await self._message(item, room, reading)
 
@@ -81,6 +89,11 @@ class Dispatch:
             await answer.answer(self._around, item, room, message)
         else:
             await commands.run_outside_cases(self._around, item, room, message)
+
+    async def _handshake(self, item: Item, room: Room, handshake: Handshake) -> None:
+        if room.kind is RoomKind.CUSTOMER:
+            self._throttle(item)
+        await verifying.take(self._around, item, room, handshake)
 
     def _throttle(self, item: Item) -> None:
         """One sender cannot flood staff: past the burst their lane flows steadily. A re-run was let through before."""

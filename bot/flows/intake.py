@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.domain.arrival import ItemKind, customer_lane, room_lane
+from bot.domain.arrival import ItemKind, customer_lane, room_lane, verification_lane
 from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId, derived_item_id
 from bot.domain.room import PRESENT, Room, RoomKind, fold
 from bot.flows.surroundings import Surroundings
@@ -20,6 +20,10 @@ Event = dict[str, Any]
 SETTLING = timedelta(seconds=3)
 """A client that has just joined must learn whose device we are before it is handed old keys: a strict one that gets
 them earlier shows what came before as insecure until it is started anew (matrix-sdk-crypto 0.19.1)."""
+
+
+ANSWERED_TO_ANYBODY = frozenset({"m.key.verification.request", "m.key.verification.start"})
+"""To-device events after which somebody's client waits for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Batch:
 
     token: str
     rooms: tuple[RoomUpdate, ...] = ()
+    handshakes: tuple[Event, ...] = ()  # to-device events of verifications
 
 
 Prepare = Callable[[Tx, RoomUpdate], Awaitable[RoomUpdate]]
@@ -52,6 +57,8 @@ async def take_in(around: Surroundings, batch: Batch, prepare: Prepare | None = 
     async with around.database.transaction() as tx:
         for update in batch.rooms:
             await taking.room(tx, await prepare(tx, update) if prepare else update)
+        for number, event in enumerate(batch.handshakes):
+            await taking.handshake(tx, number, event)
         if prepare:
             await facts.remove(tx, facts.ADOPTING)
         await facts.put(tx, facts.SYNC_TOKEN, batch.token)
@@ -127,6 +134,17 @@ class _Taking:
                 due = self._now + SETTLING if membership == "join" and room.ours else None
                 name = str(event.get("event_id"))
                 await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due)
+
+    async def handshake(self, tx: Tx, number: int, event: Event) -> None:
+        """A step of a verification from device to device. Of people who may not verify us only what has an answer."""
+        sender, rules = event.get("sender"), self._around.rules
+        if not isinstance(sender, str) or sender == rules.me or sender in rules.ignored:
+            return
+        if sender not in rules.staff and event.get("type") not in ANSWERED_TO_ANYBODY:
+            return
+        user = UserId(sender)
+        lane = verification_lane(user)
+        await self._add(*(tx, lane, Room(RoomId(""))), ItemKind.TO_DEVICE, event, str(number), sender=user)
 
     async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
         deleted = _redacts(event)

@@ -4,13 +4,14 @@ Every method may be called again with the same arguments after a crash and has i
 `Transient` (try again), `Refused` (the server says no) or `Fatal` (stop); nothing else comes out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Attachment, Outgoing, Reading
+from bot.domain.verification import Handshake, Partner, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,36 @@ class Messenger(Protocol):
 
     async def confirm_identity(self, user: UserId) -> bool:
         """Believe the identity that somebody has now; False if they have none."""
+
+    async def begin_verification(self, request: Handshake) -> Progress:
+        """Take the request of somebody who may verify us. What follows lives in memory: a restart forgets it."""
+
+    async def take_handshake(self, handshake: Handshake) -> Progress | None:
+        """Take a further step of a verification; None: nothing is known of it (any more)."""
+
+    async def confirm_verification(self, partner: Partner, *, vouched: bool) -> Progress | None:
+        """A person says that the pictures are the same; None: there is nothing to compare.
+
+        `vouched`: it is somebody else than the one who is verified.
+        """
+
+    async def cancel_verification(self, partner: Partner, code: str) -> Progress | None:
+        """End a verification from our side; None: nothing is known of it."""
+
+    async def send_handshake(
+        self, partner: Partner, step: str, content: Mapping[str, Any], *, txn: TxnId, to_all: bool
+    ) -> None:
+        """Say a step of a verification, encrypted where the room is; `to_all`: also to devices that are not believed.
+
+        Raises:
+            Refused: the server says no, or nobody could read it.
+        """
+
+    def to_device_handshake(self, item: ItemId, event: dict[str, Any]) -> Handshake | None:
+        """Read a step that came from device to device; None: it is none."""
+
+    async def sign_identity(self, user: UserId, master_key: str) -> bool:
+        """Sign and believe an identity that people have compared; False: it is not the one they have, or not taken."""
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         """Read older events of a room, from `start` (a pagination token; None: from now)."""

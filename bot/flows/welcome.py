@@ -63,6 +63,8 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
     """Decide what this room is to us, and whether we may say something."""
     if room.kind is not RoomKind.UNKNOWN or room.membership != "join":
         return {"do": "nothing"}
+    if room.is_chat_with_one_of(around.rules.staff):
+        return {"do": "nothing"}  # Element makes such a room to verify us in; see `verifying`
     if room.customer_id is None:
         return {"do": "refuse", "says": not room.space and not room.present_are(around.rules.staff)}
     person = await rooms.user_of(tx, room.customer_id)
@@ -96,7 +98,7 @@ async def adopt(tx: Tx, room_id: RoomId, customer: CustomerId) -> None:
 
 
 async def _refuse(around: Surroundings, item: Item, room: Room) -> None:
-    """A room of several people, or of staff alone, is no customer room: one sentence, and out."""
+    """A room of several people is no customer room: one sentence, and out."""
     assert item.plan is not None
     if item.plan["says"]:
         text = Outgoing(around.say("customer.group_room", business=around.rules.business))

@@ -1,20 +1,22 @@
 """The real Messenger: what flows ask for, said in Matrix. Members and encryption come from our own tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from bot.domain.errors import Refused
-from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Attachment, Forged, Message, Outgoing, Reading
 from bot.domain.room import Room, RoomKind
+from bot.domain.verification import Handshake, Partner, Progress
 from bot.flows.messenger import Page, RoomSpec
 from bot.matrix.content import message_of
 from bot.matrix.e2ee.keys import Keys
 from bot.matrix.e2ee.opening import Opened
 from bot.matrix.e2ee.trust import Standing
 from bot.matrix.files import Files
+from bot.matrix.handshakes import event_of_step, handshake_of, is_handshake, relation_to, to_device_handshake
 from bot.matrix.harmless import harmless_name
 from bot.matrix.outgoing import STEP, event_of, relation_of
 from bot.matrix.pace import Limit, Pace
@@ -50,6 +52,9 @@ class NioMessenger:
         if not isinstance(content, dict):
             return Forged("no_content")
         if event_type != "m.room.encrypted":
+            if is_handshake(event_type, content):
+                # Proves nothing by itself, so it may come in clear; it becomes a step or noise, never a message.
+                return handshake_of(room, event, event_type, content, me=self._me)
             facts = await self._room(room)
             if facts.encrypted and event_type not in PLAIN_TYPES:
                 return Forged("not_encrypted")
@@ -60,6 +65,8 @@ class NioMessenger:
         opened = await self._keys.open_event(room, event)
         if not isinstance(opened, Opened):
             return opened
+        if is_handshake(opened.event_type, opened.content):
+            return handshake_of(room, event, opened.event_type, opened.content, me=self._me, device=opened.device_id)
         message = message_of(room, event, opened.event_type, opened.content, encrypted=True)
         unsigned = opened.device_id if opened.standing is Standing.UNSIGNED else ""
         return replace(message, unsigned_device=unsigned) if isinstance(message, Message) else message
@@ -226,6 +233,49 @@ class NioMessenger:
     async def confirm_identity(self, user: UserId) -> bool:
         """See the Protocol."""
         return await self._keys.confirm_identity(user)
+
+    async def begin_verification(self, request: Handshake) -> Progress:
+        """See the Protocol."""
+        return await self._keys.verifications.begin(request)
+
+    async def take_handshake(self, handshake: Handshake) -> Progress | None:
+        """See the Protocol."""
+        return self._keys.verifications.take(handshake)
+
+    async def confirm_verification(self, partner: Partner, *, vouched: bool) -> Progress | None:
+        """See the Protocol."""
+        return self._keys.verifications.confirm(partner, vouched=vouched)
+
+    async def cancel_verification(self, partner: Partner, code: str) -> Progress | None:
+        """See the Protocol."""
+        return self._keys.verifications.cancel(partner, code)
+
+    async def send_handshake(
+        self, partner: Partner, step: str, content: Mapping[str, Any], *, txn: TxnId, to_all: bool
+    ) -> None:
+        """See the Protocol."""
+        event_type, plain = event_of_step(partner, step, content)
+        if partner.room is None:
+            await self._keys.send_to_device(event_type, partner.user, partner.device or "*", plain, txn)
+            return
+        facts = await self._room(partner.room)
+        if not facts.encrypted:
+            await self._put(partner.room, event_type, plain | {STEP: txn}, txn)
+            return
+        people = [*facts.present(), self._me]
+        sealed = await self._keys.seal(
+            partner.room, people, event_type, plain, full_history=_staff_room(facts), to_all=to_all
+        )
+        beside = {STEP: txn, "m.relates_to": relation_to(partner)}
+        await self._put(partner.room, "m.room.encrypted", sealed | beside, txn)
+
+    def to_device_handshake(self, item: ItemId, event: Json) -> Handshake | None:
+        """See the Protocol."""
+        return to_device_handshake(item, event)
+
+    async def sign_identity(self, user: UserId, master_key: str) -> bool:
+        """See the Protocol."""
+        return await self._keys.sign_identity(user, master_key)
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         """See the Protocol."""

@@ -6,7 +6,7 @@ Timelines never pass through nio: it would decrypt them in place and treat what 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,7 +125,7 @@ class Session:
         )
         more = len(to_device) >= TO_DEVICE_LIMIT
         listeners.catching_up(more)
-        await listeners.batch(parse(response, self._me))
+        await listeners.batch(replace(parse(response, self._me), handshakes=arrived.handshakes))
         if arrived.sessions:
             await listeners.keys(set(arrived.sessions))
         if self.heartbeat:

@@ -111,6 +111,15 @@ async def author_of(reader: Reader, event: EventId) -> UserId | None:
     return UserId(row[0]) if row else None
 
 
+async def open_of(reader: Reader, kind: ItemKind) -> list[Item]:
+    """Return the items of a kind that are not handled yet, the oldest first."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM arrivals WHERE kind = ? AND state IN ('new', 'waiting') ORDER BY seq, sub",  # noqa: S608
+        kind,
+    )
+    return [_item(row) for row in rows]
+
+
 async def open_lanes(database: Database) -> list[Lane]:
     """Return all lanes in which something may be handled now."""
     return [Lane(row[0]) for row in await database.all("SELECT DISTINCT lane FROM arrivals WHERE state = 'new'")]
@@ -242,6 +251,11 @@ async def wake_sessions(tx: Tx, sessions: Iterable[SessionId]) -> list[Lane]:
 async def wake_all_keyless(tx: Tx) -> None:
     """At a start: try every item that waits for a key once."""
     await tx.run("UPDATE arrivals SET state = 'new' WHERE state = 'waiting' AND session_id IS NOT NULL")
+
+
+async def wake_kind(tx: Tx, kind: ItemKind) -> None:
+    """Let all items of a kind be handled now, whenever they would be due."""
+    await tx.run("UPDATE arrivals SET state = 'new', retry_at = NULL WHERE state = 'waiting' AND kind = ?", kind)
 
 
 async def wake_due(tx: Tx, now: datetime) -> list[Lane]:

@@ -9,14 +9,17 @@ import pytest
 from bot.domain.message import Kind
 from bot.domain.secrets import KEY_BYTES, Purpose, derive
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
+from bot.domain.verification import EMOJIS
 from bot.flows.copying import CARRIED
 from bot.matrix.e2ee import withheld
 from bot.resources import resource_dir
 
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
-A_TEXT_ID = re.compile(r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted)\.[a-z_]+)"')
-MADE_UP = ("kind.", "withheld.", "stuck.waiting", "stuck.parked")
+A_TEXT_ID = re.compile(
+    r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted|verification)\.[a-z_]+)"'
+)
+MADE_UP = ("kind.", "emoji.", "withheld.", "stuck.waiting", "stuck.parked")
 """Begin the ids of texts that the code puts together from a value."""
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
 
@@ -46,6 +49,11 @@ def test_every_reason_for_which_a_key_is_withheld_has_a_sentence() -> None:
     words = {key.removeprefix("withheld.") for key in catalogue()["de"] if key.startswith("withheld.")}
 
     assert words == {code.removeprefix("m.") for code in withheld.REASONS} | {withheld.OTHER, "unknown"}
+
+
+def test_every_picture_of_a_verification_has_a_word() -> None:
+    assert [f"emoji.{name}" for _, name in EMOJIS] == [key for key in catalogue()["de"] if key.startswith("emoji.")]
+    assert (len(EMOJIS), len({emoji for emoji, _ in EMOJIS})) == (64, 64)
 
 
 @pytest.mark.parametrize("language", ["de", "en"])

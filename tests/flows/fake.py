@@ -5,18 +5,21 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from bot.domain.errors import Refused
-from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
+from bot.domain.ids import EventId, ItemId, RoomId, SessionId, TxnId, UserId
 from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
+from bot.domain.verification import KEY_MISMATCH, REFUSED, Handshake, Partner, Progress, cancellation
 from bot.flows.messenger import Page, RoomSpec
 from bot.matrix.attachments import file_object, with_file
 from bot.matrix.content import message_of
+from bot.matrix.e2ee.verification import Party, Verification
 from bot.matrix.files import seal
+from bot.matrix.handshakes import event_of_step, handshake_of, is_handshake, to_device_handshake
 from bot.matrix.outgoing import STEP, event_of
 
 Json = dict[str, Any]
@@ -87,6 +90,10 @@ class FakeMessenger:
         self.withheld: dict[SessionId, str] = {}
         self.backed_up_keys: set[SessionId] = set()
         self.confirmed: list[UserId] = []
+        self.keys: dict[UserId, Party] = {}  # whose device is signed by an identity that we know
+        self.verifications: dict[Partner, Verification] = {}
+        self.to_device: list[tuple[UserId, str, str, Json]] = []
+        self.signed: list[tuple[UserId, str]] = []
         self.without_identity: set[UserId] = set()
         self.missing_keys: set[SessionId] = set()
         self.calls: list[str] = []
@@ -108,6 +115,8 @@ class FakeMessenger:
         session = SessionId(event["content"].get("session", ""))
         if session in self.missing_keys:
             return NoKey(session, self.withheld.get(session, ""))
+        if is_handshake(event["type"], event["content"]):
+            return handshake_of(room, event, event["type"], event["content"], me=self.me)
         return message_of(room, event, event["type"], event["content"], encrypted=True)
 
     @step
@@ -251,6 +260,65 @@ class FakeMessenger:
     async def confirm_identity(self, user: UserId) -> bool:
         self.confirmed.append(user)
         return user not in self.without_identity
+
+    @property
+    def party(self) -> Party:
+        """The bot as others know it."""
+        return Party(self.me, "BOT", "bot+fingerprint", "bot+master")
+
+    async def begin_verification(self, request: Handshake) -> Progress:
+        partner = request.partner
+        them = self.keys.get(partner.user)
+        if them is None or them.device != partner.device:
+            return Progress((cancellation(KEY_MISMATCH),), cancelled=KEY_MISMATCH)
+        others = tuple(other for other in self.verifications if other.user == partner.user)
+        for other in others:
+            await self.cancel_verification(other, REFUSED)
+        begun = Verification(partner.transaction, self.party, them)
+        progress = begun.begin(request.content)
+        if not begun.ended:
+            self.verifications[partner] = begun
+        return replace(progress, superseded=others)
+
+    def _running(self, partner: Partner) -> Partner | None:
+        def name(of: Partner) -> tuple[object, ...]:
+            return of.user, of.transaction, of.room
+
+        return next((known for known in self.verifications if name(known) == name(partner)), None)
+
+    async def take_handshake(self, handshake: Handshake) -> Progress | None:
+        known = self._running(handshake.partner)
+        return self.verifications[known].take(handshake.step, handshake.content) if known else None
+
+    async def confirm_verification(self, partner: Partner, *, vouched: bool) -> Progress | None:
+        known = self._running(partner)
+        return self.verifications[known].confirm(vouched=vouched) if known else None
+
+    async def cancel_verification(self, partner: Partner, code: str) -> Progress | None:
+        known = self._running(partner)
+        return self.verifications.pop(known).cancel(code) if known else None
+
+    @step
+    async def send_handshake(
+        self, partner: Partner, step: str, content: Mapping[str, Any], *, txn: TxnId, to_all: bool
+    ) -> None:
+        event_type, said = event_of_step(partner, step, content)
+        if partner.room is not None:
+            self._put(partner.room, event_type, said, txn)
+        elif txn not in self.transactions:
+            self.transactions[txn] = EventId(txn)
+            self.to_device.append((partner.user, partner.device, event_type, said))
+
+    def to_device_handshake(self, item: ItemId, event: Json) -> Handshake | None:
+        return to_device_handshake(item, event)
+
+    @step
+    async def sign_identity(self, user: UserId, master_key: str) -> bool:
+        if user not in self.keys or self.keys[user].master != master_key:
+            return False
+        if (user, master_key) not in self.signed:
+            self.signed.append((user, master_key))
+        return True
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         events = self.rooms[room].events

@@ -10,7 +10,7 @@ from typing import Any
 from bot.domain.case import Case
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.domain.texts import Texts
-from bot.flows import house, intake
+from bot.flows import house, intake, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.surroundings import Bookkeeping, Desk, Rules, Surroundings
@@ -83,7 +83,9 @@ class World:
 
     async def restart(self) -> None:
         await self.close()
+        self.server.verifications.clear()  # they live in the memory of the process
         await self.open()
+        await verifying.end_forgotten(self.around)
 
     async def set_up(self) -> None:
         await house.set_up(self.around)

@@ -26,7 +26,9 @@ from bot.matrix.e2ee.signing import USAGES, Signing
 from bot.matrix.e2ee.store import CipherStore
 from bot.matrix.e2ee.trust import Policy, Trust
 from bot.matrix.e2ee.uploads import Uploads
+from bot.matrix.e2ee.verifications import Verifications
 from bot.matrix.e2ee.watermark import Watermark
+from bot.matrix.handshakes import PREFIX
 from bot.matrix.transport import Transport
 
 log = structlog.get_logger()
@@ -43,6 +45,7 @@ class KeysArrived:
 
     sessions: frozenset[SessionId]
     withheld: tuple[str, ...] = ()  # codes, e.g. `m.unverified`
+    handshakes: tuple[Json, ...] = ()  # steps of verifications, as they came
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Keys:
         self._owing = Owing(machine, self._devices, self._sharing, clock)
         self._opening = Opening(machine, self._devices, self._trust)
         self._signing = Signing(machine, transport)
+        self.verifications = Verifications(machine, self._devices, self._trust, self._signing)
         self._backup = Backup(machine, transport)
         self._storage = SecretStorage(transport, machine.user_id)
         self._watermark = Watermark(machine, self._storage)
@@ -257,6 +261,7 @@ class Keys:
         sessions: set[SessionId] = set()
         codes: list[str] = []
         heard_from = set(changed)
+        handshakes: list[Json] = []
         with self._store.one_commit():
             for event in to_device:
                 if event.get("type") == "m.room.encrypted":
@@ -269,13 +274,15 @@ class Keys:
                     codes.append(code)
                     if code == "m.no_olm":
                         self._machine.start_anew(event)
+                elif str(event.get("type")).startswith(PREFIX):
+                    handshakes.append(event)
         self._devices.mark_changed([*changed, *left])
         self._uploads.heed(counts, unused_fallback_types)
         self._owing.heard_from(heard_from)
         self.withheld_codes.update(codes)
         for code in codes:
             log.warning("key_withheld", code=code)
-        return KeysArrived(frozenset(sessions), tuple(codes))
+        return KeysArrived(frozenset(sessions), tuple(codes), tuple(handshakes))
 
     async def upkeep(self) -> None:
         """Do what a sync made necessary: refill the server, start anew with devices whose sessions broke.
@@ -329,6 +336,17 @@ class Keys:
         if pinned:
             self.on_identities([user])
         return pinned
+
+    async def sign_identity(self, user: UserId, master_key: str) -> bool:
+        """Sign and pin an identity that people have compared; see `Verifications`."""
+        signed = await self.verifications.sign(user, master_key)
+        if signed:
+            self.on_identities([user])
+        return signed
+
+    async def send_to_device(self, event_type: str, user: UserId, device: str, content: Json, txn: str) -> None:
+        """Send one plain to-device event; the same `txn` sends it once."""
+        await self._sharing.send_to_device(event_type, {user: {device: content}}, txn)
 
     async def share_history(self, room_id: RoomId, user_id: UserId) -> None:
         """Give a staff member what we wrote in a room before they came."""

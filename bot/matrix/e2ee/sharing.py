@@ -275,9 +275,9 @@ class Sharing:
                 messages[device.user_id][device.id] = self._machine.seal_olm(device, event_type, content)
         await self.send_to_device("m.room.encrypted", messages)
 
-    async def send_to_device(self, event_type: str, messages: Json) -> None:
-        """PUT to-device messages; the server takes them all or none."""
-        path = f"/_matrix/client/v3/sendToDevice/{quote(event_type)}/{uuid.uuid4().hex}"
+    async def send_to_device(self, event_type: str, messages: Json, txn: str = "") -> None:
+        """PUT to-device messages; the server takes them all or none, and those of one `txn` once."""
+        path = f"/_matrix/client/v3/sendToDevice/{quote(event_type)}/{txn or uuid.uuid4().hex}"
         await self._transport.call("PUT", path, {"messages": messages})
 
     async def share_history(self, room_id: str, user: str) -> None:

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import vodozemac
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,6 +19,7 @@ from bot.domain.errors import Fatal, Refused
 from bot.matrix.e2ee.machine import Machine, is_public_key
 from bot.matrix.transport import Transport
 
+log = structlog.get_logger()
 Json = dict[str, Any]
 USAGES = ("master", "self_signing", "user_signing")
 _SEEDS = "cross_signing_seeds"
@@ -195,6 +197,33 @@ class Signing:
                 f"The server did not take the bot's cross-signing identity ({error.code or error.status}). "
                 "Run `botschaft device status`."
             ) from error
+
+    async def vouch_for(self, user: str, master_key: str) -> bool:
+        """Sign somebody's master key with our user-signing key; again is fine. False: the server did not take it.
+
+        Only our own account is shown these signatures (Matrix 1.18, `/keys/signatures/upload`).
+
+        Raises:
+            Transient: the server did not answer.
+        """
+        identity = load(self._machine)
+        answer = await self._transport.call("POST", "/_matrix/client/v3/keys/query", {"device_keys": {user: []}})
+        shown = _mapping(_mapping(answer.get("master_keys")).get(user))
+        bare = {key: value for key, value in shown.items() if key not in {"signatures", "unsigned"}}
+        expected = {"user_id": user, "usage": ["master"], "keys": {f"ed25519:{master_key}": master_key}}
+        if identity is None or bare != expected:
+            return False
+        signer = f"ed25519:{identity.public('user_signing')}"
+        signed = bare | {"signatures": {self._machine.user_id: {signer: identity.sign("user_signing", bare)}}}
+        body = {user: {master_key: signed}}
+        try:
+            answer = await self._transport.call("POST", "/_matrix/client/v3/keys/signatures/upload", body)
+        except Refused as error:
+            log.warning("signature_refused", code=error.code, status=error.status)
+            return False
+        if answer.get("failures"):
+            log.warning("signature_refused", code="failures")
+        return not answer.get("failures")
 
     def _key(self, identity: Identity, usage: str) -> Json:
         public = identity.public(usage)

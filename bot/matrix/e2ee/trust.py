@@ -89,10 +89,14 @@ class Trust:
         text = json.dumps([known.pinned, known.current, known.signed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def pin(self, user: str) -> bool:
-        """An admin confirmed the identity that a user has now; False if they have none."""
+    def current(self, user: str) -> str | None:
+        """Return the master key that a user has now."""
+        return self._known(user).current
+
+    def pin(self, user: str, *, only: str | None = None) -> bool:
+        """An admin confirmed the identity that a user has now; False if they have none, or not the `only` one."""
         known = self._known(user)
-        if known.current is None:
+        if known.current is None or only not in {None, known.current}:
             return False
         with self._machine.store.one_commit():
             self._machine.store.save_identity(user, known.current, known.current, known.signed)
