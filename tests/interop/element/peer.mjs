@@ -22,9 +22,8 @@ for (const level of ["log", "info", "warn", "error", "debug", "trace"]) {
 
 const { createClient } = await import("matrix-js-sdk");
 const { logger } = await import("matrix-js-sdk/lib/logger.js");
-const { AllDevicesIsolationMode, OnlySignedDevicesIsolationMode, EventShieldColour, EventShieldReason } = await import(
-    "matrix-js-sdk/lib/crypto-api/index.js"
-);
+const { AllDevicesIsolationMode, OnlySignedDevicesIsolationMode, EventShieldColour, EventShieldReason, VerificationPhase } =
+    await import("matrix-js-sdk/lib/crypto-api/index.js");
 logger.setLevel?.(process.env.ELEMENT_LOG ? "debug" : "silent");
 
 const POLL_EVERY_MS = 25;
@@ -37,6 +36,7 @@ const MODES = {
 
 let client;
 let account;
+const verifications = new Map(); // what the person holding this phone sees, by transaction
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const nameOf = (names, value) => Object.keys(names).find((name) => names[name] === value) ?? null;
@@ -100,6 +100,26 @@ function watch(autojoin) {
     client.on("Event.decrypted", async (event) => say({ event: "decrypted", ...(await describe(event)) }));
     client.on("Room.redaction", (event) => say({ event: "redaction", event_id: event.getId(), redacts: event.getAssociatedId() }));
     client.on("Room.receipt", (event, room) => say({ event: "receipt", room_id: room.roomId, content: event.getContent() }));
+}
+
+// Says every change of a verification, and what its pictures are once there are any.
+function follow(request) {
+    const key = request.transactionId;
+    const state = { request, shown: null };
+    verifications.set(key, state);
+    const tell = () => {
+        say({ event: "verification", key, phase: nameOf(VerificationPhase, request.phase), cancel_code: request.cancellationCode });
+        if (!request.verifier || state.verifying) return;
+        state.verifying = true;
+        request.verifier.on("show_sas", (shown) => {
+            state.shown = shown;
+            say({ event: "pictures", key, emoji: shown.sas.emoji, decimal: shown.sas.decimal });
+        });
+        request.verifier.verify().catch((error) => say({ event: "verification_failed", key, error: String(error?.message ?? error) }));
+    };
+    request.on("change", tell);
+    tell();
+    return { key };
 }
 
 // A first identity needs no password; a second one for the same account would, and is a mistake in a test.
@@ -204,6 +224,30 @@ const commands = {
     async timeline({ room_id, limit = 50 }) {
         const events = client.getRoom(room_id)?.getLiveTimeline().getEvents() ?? [];
         return Promise.all(events.slice(-limit).map(describe));
+    },
+
+    // "Verify user" of Element: in a room; "Verify device": from device to device.
+    verify_user: async ({ user, room_id }) => {
+        await client.getCrypto().getUserDeviceInfo([user], true);
+        return follow(await client.getCrypto().requestVerificationDM(user, room_id));
+    },
+
+    verify_device: async ({ user, device }) => {
+        await client.getCrypto().getUserDeviceInfo([user], true);
+        return follow(await client.getCrypto().requestDeviceVerification(user, device));
+    },
+
+    // What Element does by itself once the other side is ready.
+    start_sas: async ({ key }) => void (await verifications.get(key).request.startVerification("m.sas.v1")),
+    they_match: async ({ key }) => void (await verifications.get(key).shown.confirm()),
+    they_differ: ({ key }) => void verifications.get(key).shown.mismatch(),
+    stop_verifying: async ({ key }) => void (await verifications.get(key).request.cancel()),
+
+    async trust_in({ user, device }) {
+        const crypto = client.getCrypto();
+        await crypto.getUserDeviceInfo([user], true);
+        const [person, machine] = [await crypto.getUserVerificationStatus(user), await crypto.getDeviceVerificationStatus(user, device)];
+        return { user: person.isVerified(), device: machine?.isVerified() ?? false };
     },
 
     raw: ({ method = "GET", path, body }) => request(method, path, body),
