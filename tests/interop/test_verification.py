@@ -46,7 +46,7 @@ async def device_of(business: Business) -> str:
 async def signatures(business: Business, user: str) -> Json:
     """Return the bot's signatures on somebody's identity, as the server shows them to the bot."""
     async with app.opened(business.settings(), looks_only=True) as parts:
-        body = {"device_keys": {user: [], business.bot.mxid: []}}
+        body: Json = {"device_keys": {user: [], business.bot.mxid: []}}
         answer = await parts.transport.call("POST", "/_matrix/client/v3/keys/query", body)
     keys = answer["user_signing_keys"][business.bot.mxid]["keys"]
     found = answer["master_keys"][user]["signatures"].get(business.bot.mxid, {})

@@ -32,6 +32,7 @@ class KeyServer:
     inbox: dict[DeviceName, list[Json]] = field(default_factory=lambda: defaultdict(list))
     calls: list[str] = field(default_factory=list)
     account_data: dict[str, Json] = field(default_factory=dict)
+    signature_failures: Json = field(default_factory=dict)
     backups: dict[str, Json] = field(default_factory=lambda: defaultdict(dict))
     fail: Callable[[str], Exception | None] = lambda name: None
     lose: Callable[[str], Exception | None] = lambda name: None  # the server does it, but its answer is lost
@@ -157,10 +158,11 @@ class Client:
         return {}
 
     def _signatures(self, body: Json, _: str) -> Json:
-        for name, signed in body[self.user].items():
-            known = self.server.devices[self.user].get(name) or self.server.identities[self.user]["master"]
-            known.setdefault("signatures", {}).setdefault(self.user, {}).update(signed["signatures"][self.user])
-        return {"failures": {}}
+        for user, signed_keys in body.items():
+            for name, signed in signed_keys.items():
+                known = self.server.devices[user].get(name) or self.server.identities[user]["master"]
+                known.setdefault("signatures", {}).setdefault(self.user, {}).update(signed["signatures"][self.user])
+        return {"failures": self.server.signature_failures}
 
     def _send(self, body: Json, path: str) -> Json:
         event_type = path.split("/")[-2]
