@@ -10,6 +10,7 @@ from bot.domain.errors import Transient
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.message import Outgoing
 from bot.domain.texts import Texts
+from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
 from bot.store import arrivals, cases
 from bot.store.database import Database, Tx
@@ -123,6 +124,18 @@ class Surroundings:
         txn = self.txn(item, step)
         found = await self._already_there(item, room, txn)
         return found or await self.messenger.send_plain(room, message, txn=txn)
+
+    async def send_handshake(
+        self, item: Item, ordinal: int, partner: Partner, step: str, content: Mapping[str, Any]
+    ) -> None:
+        """The same for a step of a verification. From device to device, a day later nobody waits for it."""
+        txn = self.txn(item, "handshake", ordinal)
+        if partner.room is None and item.must_reconcile(self.now()):
+            return
+        if partner.room and await self._already_there(item, partner.room, txn):
+            return
+        to_all = partner.user in self.rules.staff
+        await self.messenger.send_handshake(partner, step, content, txn=txn, to_all=to_all)
 
     async def _already_there(self, item: Item, room: RoomId, txn: TxnId) -> EventId | None:
         assert item.planned_at is not None, "no step without a plan"

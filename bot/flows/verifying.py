@@ -276,12 +276,9 @@ async def _follow(around: Surroundings, item: Item) -> None:
 
 
 async def _answer(around: Surroundings, item: Item, answers: list[list[Any]]) -> None:
-    if item.must_reconcile(around.now()):
-        return  # a day later nobody waits for it
     for ordinal, (partner, step, content) in enumerate(answers):
-        txn, to_all = around.txn(item, "handshake", ordinal), partner["user"] in around.rules.staff
         try:
-            await around.messenger.send_handshake(Partner(**partner), step, content, txn=txn, to_all=to_all)
+            await around.send_handshake(item, ordinal, Partner(**partner), step, content)
         except Refused as error:
             # Their client cannot be told; it gives up by itself.
             log.info("handshake_refused", code=error.code, status=error.status)

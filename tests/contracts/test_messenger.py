@@ -15,8 +15,9 @@ from bot import app
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from bot.domain.errors import Refused
-from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Forged, Kind, Message, Outgoing
+from bot.domain.verification import Handshake, Partner
 from bot.flows.messenger import Messenger, RoomSpec
 from bot.matrix.outgoing import STEP
 from tests.business import a_business
@@ -206,3 +207,66 @@ async def test_a_reaction_is_read(side: Side) -> None:
 async def test_a_name_falls_back_to_the_id(side: Side) -> None:
     room = await side.messenger.create_room(side.spec(invite=()))
     assert await side.messenger.display_name(room, side.friend) == side.friend
+
+
+def a_request(side: Side, **changes: Any) -> Json:
+    content: Json = {
+        "msgtype": "m.key.verification.request",
+        "to": side.me,
+        "from_device": "D",
+        "methods": ["m.sas.v1"],
+    }
+    event = {"event_id": "$request", "sender": str(side.friend), "type": "m.room.message", "origin_server_ts": 5}
+    return event | {"content": content | changes}
+
+
+async def test_a_request_may_come_in_clear_and_is_read_as_nothing_else(side: Side) -> None:
+    room = await side.messenger.create_room(side.spec())
+    asked = await side.messenger.read(room, a_request(side))
+    assert isinstance(asked, Handshake)
+    assert (asked.step, asked.partner) == ("request", Partner(side.friend, "D", "$request", room))
+    new = {"m.new_content": {"msgtype": "m.text", "body": "!zu"}, "m.relates_to": {"rel_type": "m.replace"}}
+    for content in (new, {"to": "@somebody:example.org"}):
+        noise = await side.messenger.read(room, a_request(side, **content))
+        assert isinstance(noise, Message)
+        assert (noise.kind, noise.words) == (Kind.NOISE, "")
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_a_step_of_a_verification_is_said_once_and_refers_to_its_request(side: Side, encrypted: bool) -> None:
+    room = await side.messenger.create_room(side.spec(encrypted=encrypted))
+    write = side.messenger.send if encrypted else side.messenger.send_plain
+    request = await write(room, Outgoing("asks"), txn=a_txn())
+    partner, txn = Partner(side.friend, "D", request, room), a_txn()
+    for _ in range(2):
+        await side.messenger.send_handshake(partner, "cancel", {"code": "m.user"}, txn=txn, to_all=True)
+    page = await side.messenger.page_back(room, None, limit=50)
+    (event,) = [event for event in page.events if event["content"].get(STEP) == txn]
+    assert event["content"]["m.relates_to"] == {"rel_type": "m.reference", "event_id": request}
+
+
+async def test_a_step_goes_from_device_to_device_again_and_again(side: Side) -> None:
+    partner, txn = Partner(side.friend, "", "t"), a_txn()
+    for _ in range(2):
+        await side.messenger.send_handshake(partner, "cancel", {"code": "m.user"}, txn=txn, to_all=True)
+    event = {"type": "m.key.verification.key", "sender": side.friend, "content": {"transaction_id": "t", "key": "x"}}
+    read = side.messenger.to_device_handshake(ItemId("~i"), event)
+    assert read
+    assert (read.step, read.partner) == ("key", partner)
+    assert side.messenger.to_device_handshake(ItemId("~i"), event | {"content": {}}) is None
+
+
+async def test_an_unknown_device_and_an_unknown_verification_get_nowhere(side: Side) -> None:
+    room = await side.messenger.create_room(side.spec())
+    asked = await side.messenger.read(room, a_request(side))
+    assert isinstance(asked, Handshake)
+    begun = await side.messenger.begin_verification(asked)
+    assert begun.cancelled == "m.key_mismatch"
+    assert [step for step, _ in begun.answers] == ["cancel"]
+    assert await side.messenger.take_handshake(asked) is None
+    assert await side.messenger.confirm_verification(asked.partner, vouched=True) is None
+    assert await side.messenger.cancel_verification(asked.partner, "m.user") is None
+
+
+async def test_an_identity_that_nobody_has_is_not_signed(side: Side) -> None:
+    assert not await side.messenger.sign_identity(side.friend, "no+such+key")

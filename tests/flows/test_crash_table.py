@@ -14,7 +14,8 @@ from bot.domain.errors import Transient
 from bot.domain.ids import RoomId, UserId
 from bot.store import arrivals
 from tests.flows.shown import only
-from tests.flows.world import ANNA, BERT, JAN, Crash, World, a_world
+from tests.flows.test_verifying import Verifying
+from tests.flows.world import ANNA, BERT, CHEF, JAN, ME, Crash, World, a_world
 
 Story = Callable[[World, RoomId], Awaitable[None]]
 
@@ -128,9 +129,23 @@ async def moving(world: World, chat: RoomId) -> None:
     await world.writes(JAN, room, "!an 1001", **{"m.relates_to": {"m.in_reply_to": {"event_id": copy}}})
 
 
+async def declining(world: World, chat: RoomId) -> None:
+    """A customer's app asks for a verification, which is declined with a sentence."""
+    content = {"msgtype": "m.key.verification.request", "to": ME, "from_device": "PHONE", "methods": ["m.sas.v1"]}
+    await world.take(chat, world.server.new_event(chat, ANNA, "m.room.message", content))
+
+
+async def verifying(world: World, chat: RoomId) -> None:
+    """A mechanic and an admin have found the pictures to be alike: it is signed, said to the phone and told."""
+    jan = Verifying(world, JAN, world.made("inbox:annahme")[0].room_id)
+    await jan.shows()
+    await jan.matches()
+    await world.writes(CHEF, world.made("admin")[0].room_id, "!stimmt 1")
+
+
 STORIES = [
     *(greeting, offering, refusing, withdrawing, opening, going_on, answering, reopening, failing, deleting),
-    *(reacting, carrying_a_file, choosing, moving),
+    *(reacting, carrying_a_file, choosing, moving, declining, verifying),
 ]
 MOST_STEPS = 40
 
@@ -139,12 +154,18 @@ def picture(world: World) -> dict[str, object]:
     """What stands in the rooms of the server: what people see. Marks and numbers of events do not count."""
     return {
         f"{room.mark or 'chat'}": (
-            room.texts(),
+            [without_pictures(text) for text in room.texts()],
             sum(1 for event in room.events if event["type"] == "m.reaction"),
+            [event["type"] for event in room.events if event["type"].startswith("m.key.verification.")],
             sorted(kind for kind, _ in room.state),
         )
         for room in world.server.rooms.values()
     }
+
+
+def without_pictures(text: str) -> str:
+    """The pictures of a verification are other ones each time."""
+    return text.splitlines()[0] if text.startswith("🔐 Nr.") else text
 
 
 async def facts(world: World) -> dict[str, object]:
@@ -153,6 +174,7 @@ async def facts(world: World) -> dict[str, object]:
         "items": await arrivals.counts(world.database),
         "cases": [tuple(r) for r in await world.database.all("SELECT number, state, previous FROM cases")],
         "links": len(await world.database.all("SELECT 1 FROM copy_links")),
+        "signed": world.server.signed,
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
 
