@@ -238,6 +238,21 @@ async def test_only_a_number_that_stands_there_counts(world: World, text: str) -
     assert jan.steps() == ["ready", "accept", "key"]
 
 
+async def test_a_reaction_is_no_command(world: World) -> None:
+    """Reactions are never encrypted: whoever runs the server could put one into an admin's mouth."""
+    jan = await in_inbox(world)
+    await jan.shows()
+    room = admin_room(world)
+    for key in ("!stimmt 1", "!vertrauen @jan:example.org"):
+        relation = {"rel_type": "m.annotation", "event_id": room.events[-1]["event_id"], "key": key}
+        await world.take(
+            room.room_id, world.server.new_event(room.room_id, CHEF, "m.reaction", {"m.relates_to": relation})
+        )
+        await world.run()
+    assert jan.steps() == ["ready", "accept", "key"]
+    assert world.server.confirmed == []
+
+
 async def test_nothing_can_be_confirmed_before_it_is_shown(world: World) -> None:
     jan = await in_inbox(world)
     await jan.asks()
