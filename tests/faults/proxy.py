@@ -26,6 +26,7 @@ class Fault(StrEnum):
     LIMITED_SILENTLY = "429 without a word"
     TROUBLE = "502 with a page for people"
     GARBAGE = "200 after the server acted, and no JSON"
+    KEPT_BACK = "200, but the server sees it only when the test lets it go, or never"
 
 
 Choice = Callable[[web.Request], Fault | None]
@@ -49,6 +50,7 @@ class Proxy:
         self.choose: Choice = lambda request: None
         self.happened: Counter[Fault] = Counter()
         self._hanging = asyncio.Event()
+        self._kept: list[web.Request] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -70,6 +72,12 @@ class Proxy:
         await self._runner.cleanup()
         await self._http.close()
 
+    async def let_go(self) -> None:
+        """Send on, in order, what was kept back."""
+        kept, self._kept = self._kept, []
+        for request in kept:
+            await self._forward(request)
+
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         if self._hanging.is_set():
             return self._cut(request)
@@ -88,6 +96,10 @@ class Proxy:
             case Fault.GARBAGE:
                 await self._forward(request)
                 return web.Response(text="<html>It works!</html>", content_type="text/html")
+            case Fault.KEPT_BACK:
+                await request.read()  # which keeps the body for later
+                self._kept.append(request)
+                return web.json_response({})
             case Fault.HANG:
                 await self._hanging.wait()
                 return self._cut(request)

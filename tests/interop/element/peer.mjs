@@ -4,9 +4,12 @@
 //   out  {"id": 1, "result": {...}}  or  {"id": 1, "error": "...", "name": "..."}
 //   out  {"event": "message", ...}   whatever happens by itself
 //
-// Its keys live in memory: every process is a new device. Logs go to stderr, and only with ELEMENT_LOG=1.
+// Its keys live in memory: every process is a new device. With `keep_keys` they outlast the client object (`restart`).
+// Logs go to stderr, and only with ELEMENT_LOG=1.
 
 import readline from "node:readline";
+
+import { keepStore, opinionOf, replaceIdentity, secretsOf, takeSecrets, vouchFor } from "./keys.mjs";
 
 // The SDK asks for Node 22. This is all that it uses and Node 20 lacks.
 Promise.withResolvers ??= function withResolvers() {
@@ -122,6 +125,19 @@ function follow(request) {
     return { key };
 }
 
+// Makes the client object and returns when it has synced.
+async function begin() {
+    const { url, token, userId, deviceId, mode = "normal", autojoin = true, keep_keys = false } = account;
+    if (keep_keys) await keepStore();
+    client = createClient({ baseUrl: url, accessToken: token, userId, deviceId });
+    await client.initRustCrypto({ useIndexedDB: keep_keys });
+    client.getCrypto().setDeviceIsolationMode(MODES[mode]());
+    watch(autojoin);
+    const prepared = new Promise((resolve) => client.on("sync", (state) => state === "PREPARED" && resolve()));
+    await client.startClient({ initialSyncLimit: 50, lazyLoadMembers: true });
+    await prepared;
+}
+
 // A first identity needs no password; a second one for the same account would, and is a mistake in a test.
 async function crossSign() {
     const crypto = client.getCrypto();
@@ -135,7 +151,7 @@ function eventIn(roomId, eventId) {
 }
 
 const commands = {
-    async login({ url, user, password, mode = "normal", cross_sign = true, autojoin = true, device_name = "element" }) {
+    async login({ url, user, password, cross_sign = true, secrets = null, device_name = "element", ...choices }) {
         const response = await fetch(`${url}/_matrix/client/v3/login`, {
             method: "POST",
             headers: { "Content-Type": "application/json" },
@@ -148,23 +164,36 @@ const commands = {
         });
         const answer = await response.json();
         if (!response.ok) throw new Error(`login: ${answer.errcode} ${answer.error}`);
-        account = { url, token: answer.access_token, userId: answer.user_id };
-        client = createClient({
-            baseUrl: url,
-            accessToken: account.token,
-            userId: account.userId,
-            deviceId: answer.device_id,
-        });
-        await client.initRustCrypto({ useIndexedDB: false });
-        const crypto = client.getCrypto();
-        crypto.setDeviceIsolationMode(MODES[mode]());
-        watch(autojoin);
-        const prepared = new Promise((resolve) => client.on("sync", (state) => state === "PREPARED" && resolve()));
-        await client.startClient({ initialSyncLimit: 50, lazyLoadMembers: true });
-        await prepared;
-        if (cross_sign) await crossSign();
-        return { user_id: account.userId, device_id: answer.device_id, crypto: crypto.getVersion() };
+        account = { url, token: answer.access_token, userId: answer.user_id, deviceId: answer.device_id, ...choices };
+        await begin();
+        if (secrets) await takeSecrets(client, secrets);
+        else if (cross_sign) await crossSign();
+        return { user_id: account.userId, device_id: account.deviceId, crypto: client.getCrypto().getVersion() };
     },
+
+    // Ends the client object. What comes meanwhile waits on the server until `restart`.
+    async rest() {
+        if (!account.keep_keys) throw new Error("without keep_keys nothing would be left");
+        client.stopClient();
+        return null;
+    },
+
+    async restart() {
+        await commands.rest();
+        await begin();
+        return null;
+    },
+
+    secrets: () => secretsOf(client),
+
+    replace_identity: ({ password }) => replaceIdentity(client, password),
+
+    vouch_for: ({ user_id }) => vouchFor(client, user_id),
+
+    opinion: ({ user_id }) => opinionOf(client, user_id),
+
+    // The next message there needs a new session, whose key goes to everybody anew.
+    new_session: ({ room_id }) => client.getCrypto().forceDiscardSession(room_id),
 
     async create_room({ invite = [], encrypted = true, name, is_direct = true }) {
         const state = encrypted ? [{ type: "m.room.encryption", state_key: "", content: ENCRYPTION }] : [];
@@ -223,6 +252,7 @@ const commands = {
 
     async timeline({ room_id, limit = 50 }) {
         const events = client.getRoom(room_id)?.getLiveTimeline().getEvents() ?? [];
+        await Promise.all(events.map((event) => event.getDecryptionPromise()));
         return Promise.all(events.slice(-limit).map(describe));
     },
 
