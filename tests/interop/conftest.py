@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account
 from tests.conftest import MakeUser, require
 from tests.interop.element import ElementPeer
+from tests.interop.talk import House, a_house
 
 MakeElement = Callable[..., Awaitable[ElementPeer]]
 
@@ -41,3 +43,10 @@ async def element_peer(synapse: LocalSynapse, new_user: MakeUser) -> AsyncIterat
     yield make
     for peer in peers:
         await peer.stop()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def house(synapse: LocalSynapse, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A bot and a pair of people in each mode for all tests of keys; each leaves it so that all can go on."""
+    async with a_house(synapse, tmp_path_factory.mktemp("bot")) as made:
+        yield made

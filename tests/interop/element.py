@@ -14,6 +14,9 @@ LONGEST_LINE = 1 << 26
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
 
+NO_SHIELD = {"colour": "NONE", "reason": None}
+"""How Element draws a message that it has nothing to say against."""
+
 Line = dict[str, Any]
 
 
@@ -122,3 +125,14 @@ class ElementPeer:
         answer = self._answers.pop(line["id"])
         if not answer.done():
             answer.set_result(line)
+
+
+async def chat_with(peer: ElementPeer, user: str) -> str:
+    """Start a chat as Element does: it waits until its own picture of the room has the other person in it."""
+    room = (await peer.command("create_room", invite=[user]))["room_id"]
+
+    def knows(line: dict[str, Any]) -> bool:
+        return (line.get("type"), line.get("room_id"), line.get("state_key")) == ("m.room.member", room, user)
+
+    await peer.wait_for(knows)
+    return str(room)

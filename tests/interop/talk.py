@@ -15,8 +15,8 @@ from typing import Any
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account, Business, a_business
 from tests.conftest import require
-from tests.interop.element import ElementPeer
-from tests.interop.test_conversation import NO_SHIELD, chat_with
+from tests.faults.proxy import Proxy
+from tests.interop.element import NO_SHIELD, ElementPeer, chat_with
 
 Json = dict[str, Any]
 
@@ -108,10 +108,12 @@ class Talk:
 
 @dataclass
 class House:
-    """The bot, an admin, and one talk for each mode."""
+    """The bot, an admin, one talk for each mode, and two ways to the server: the bot's and that of everybody else."""
 
     business: Business
     open: AsyncExitStack
+    bot_road: Proxy
+    people_road: Proxy
     admin: ElementPeer = field(default_factory=ElementPeer)
     talks: dict[str, Talk] = field(default_factory=dict)
 
@@ -123,33 +125,33 @@ class House:
         """Do something in all talks at once."""
         return await asyncio.gather(*map(act, self.all))
 
-    async def login(self, account: Account, *, url: str = "", **choices: Any) -> ElementPeer:
+    async def login(self, account: Account, **choices: Any) -> ElementPeer:
         """Log somebody in until the tests of this house end."""
         peer = ElementPeer()
         self.open.push_async_callback(peer.stop)
         await peer.start()
-        await peer.login(url or self.business.server.url, account.localpart, account.password, **choices)
+        await peer.login(self.people_road.url, account.localpart, account.password, keep_keys=True, **choices)
         return peer
 
 
 @asynccontextmanager
-async def a_house(
-    server: LocalSynapse, folder: Path, *, extra: str = "", bot_url: str = "", people_url: str = "", **choices: Any
-) -> AsyncIterator[House]:
+async def a_house(server: LocalSynapse, folder: Path) -> AsyncIterator[House]:
     """Start a bot with a pair of people in each mode and have each pair exchange a first message."""
     missing = ElementPeer.missing()
     require(not missing, missing)
     business = await a_business(server, folder)
-    business.extra, business.url = extra, bot_url
+    business.extra = "[customers]\nunreadable_notice_after_s = 1\n"
     mechanics = [await business.account("jan") for _ in MODES]
     customers = [await business.account("anna") for _ in MODES]
     chef = await business.account("chef")
     business.members, business.admins = [account.mxid for account in mechanics], [chef.mxid]
     async with AsyncExitStack() as stack:
-        house = House(business, stack)
+        bot_road, people_road = [await stack.enter_async_context(Proxy(server.url)) for _ in range(2)]
+        business.url = bot_road.url
+        house = House(business, stack, bot_road, people_road)
         stack.push_async_callback(_ends_cleanly, business)
         logins = [
-            house.login(account, url=people_url, mode=mode, **choices)
+            house.login(account, mode=mode)
             for mode, pair in zip(MODES, zip(customers, mechanics, strict=True), strict=True)
             for account in pair
         ]

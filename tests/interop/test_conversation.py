@@ -7,9 +7,7 @@ import pytest
 from tests.business import Business
 from tests.conftest import MakePeer
 from tests.interop.conftest import MakeElement
-from tests.interop.element import ElementPeer
-
-NO_SHIELD = {"colour": "NONE", "reason": None}
+from tests.interop.element import NO_SHIELD, ElementPeer, chat_with
 
 
 async def arrived(peer: ElementPeer, business: Business, text: str) -> Any:
@@ -22,17 +20,6 @@ async def arrived(peer: ElementPeer, business: Business, text: str) -> Any:
 
     line = await peer.wait_for(fits, 40)
     return await peer.command("decrypt_wait", room_id=line["room_id"], event_id=line["event_id"])
-
-
-async def chat_with(peer: ElementPeer, user: str) -> str:
-    """Start a chat as Element does: it waits until its own picture of the room has the other person in it."""
-    room = (await peer.command("create_room", invite=[user]))["room_id"]
-
-    def knows(line: dict[str, Any]) -> bool:
-        return (line.get("type"), line.get("room_id"), line.get("state_key")) == ("m.room.member", room, user)
-
-    await peer.wait_for(knows)
-    return str(room)
 
 
 async def test_strict_people_on_both_sides_read_everything_without_a_shield(

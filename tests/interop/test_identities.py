@@ -4,20 +4,10 @@ The mechanics have verified the bot, and that is lost with their own identity: t
 two strict modes it does not even write to it, until they verify it anew as it asks them to.
 """
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from bot.demo.synapse import LocalSynapse
 from tests.interop.element import Line
-from tests.interop.talk import MODES, WAIT_S, House, a_house, read
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def house(synapse: LocalSynapse, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with a_house(synapse, tmp_path_factory.mktemp("bot")) as made:
-        yield made
+from tests.interop.talk import MODES, WAIT_S, House, read
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,20 +4,11 @@ What concerns the one bot happens once, with all modes side by side; what concer
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from bot.demo.synapse import LocalSynapse
 from tests.integration.test_lost_keys import recover, recovery_key
-from tests.interop.talk import MODES, House, Talk, a_house, read
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def house(synapse: LocalSynapse, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with a_house(synapse, tmp_path_factory.mktemp("bot"), keep_keys=True) as made:
-        yield made
+from tests.interop.talk import MODES, House, Talk, read
 
 
 async def test_the_bot_is_started_anew(house: House) -> None:
