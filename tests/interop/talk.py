@@ -130,7 +130,7 @@ class House:
         peer = ElementPeer()
         self.open.push_async_callback(peer.stop)
         await peer.start()
-        await peer.login(self.people_road.url, account.localpart, account.password, keep_keys=True, **choices)
+        await peer.login(self.people_road.url, account.localpart, account.password, keeps=True, **choices)
         return peer
 
 

@@ -1,7 +1,12 @@
 // What people do with their keys in years: a restart, a second device, a new identity. And how they see those of others.
 
-// A store that outlasts the client object, as a browser's does; it ends with the process.
-export const keepStore = () => import("fake-indexeddb/auto");
+// A store that outlasts the client object, for keys and for what was synced, as a browser's; it ends with the process.
+// Without what was synced a client would begin anew, and Synapse answers that from its memory of the last two minutes.
+export async function keptStore(name) {
+    await import("fake-indexeddb/auto");
+    const { IndexedDBStore } = await import("matrix-js-sdk");
+    return new IndexedDBStore({ indexedDB: globalThis.indexedDB, dbName: name });
+}
 
 // What one device hands another when its owner verifies it: the private halves of the identity.
 export const secretsOf = (client) => client.getCrypto().exportSecretsBundle();

@@ -4,12 +4,12 @@
 //   out  {"id": 1, "result": {...}}  or  {"id": 1, "error": "...", "name": "..."}
 //   out  {"event": "message", ...}   whatever happens by itself
 //
-// Its keys live in memory: every process is a new device. With `keep_keys` they outlast the client object (`restart`).
+// Its keys live in memory: every process is a new device. With `keeps` all it has outlasts the client object (`restart`).
 // Logs go to stderr, and only with ELEMENT_LOG=1.
 
 import readline from "node:readline";
 
-import { keepStore, opinionOf, replaceIdentity, secretsOf, takeSecrets, vouchFor } from "./keys.mjs";
+import { keptStore, opinionOf, replaceIdentity, secretsOf, takeSecrets, vouchFor } from "./keys.mjs";
 
 // The SDK asks for Node 22. This is all that it uses and Node 20 lacks.
 Promise.withResolvers ??= function withResolvers() {
@@ -127,13 +127,16 @@ function follow(request) {
 
 // Makes the client object and returns when it has synced.
 async function begin() {
-    const { url, token, userId, deviceId, mode = "normal", autojoin = true, keep_keys = false } = account;
-    if (keep_keys) await keepStore();
-    client = createClient({ baseUrl: url, accessToken: token, userId, deviceId });
-    await client.initRustCrypto({ useIndexedDB: keep_keys });
+    const { url, token, userId, deviceId, mode = "normal", autojoin = true, keeps = false } = account;
+    const store = keeps ? await keptStore(deviceId) : undefined;
+    client = createClient({ baseUrl: url, accessToken: token, userId, deviceId, store });
+    await client.initRustCrypto({ useIndexedDB: keeps });
     client.getCrypto().setDeviceIsolationMode(MODES[mode]());
     watch(autojoin);
-    const prepared = new Promise((resolve) => client.on("sync", (state) => state === "PREPARED" && resolve()));
+    const prepared = new Promise((resolve) => {
+        client.on("sync", (state, _, about) => ["PREPARED", "SYNCING"].includes(state) && !about?.fromCache && resolve());
+    });
+    await store?.startup();
     await client.startClient({ initialSyncLimit: 50, lazyLoadMembers: true });
     await prepared;
 }
@@ -173,7 +176,8 @@ const commands = {
 
     // Ends the client object. What comes meanwhile waits on the server until `restart`.
     async rest() {
-        if (!account.keep_keys) throw new Error("without keep_keys nothing would be left");
+        if (!account.keeps) throw new Error("without keeps nothing would be left");
+        await client.store.save(true);
         client.stopClient();
         return null;
     },
