@@ -114,6 +114,7 @@ class House:
     open: AsyncExitStack
     bot_road: Proxy
     people_road: Proxy
+    late: Account  # of a mechanic who has not logged in yet
     admin: ElementPeer = field(default_factory=ElementPeer)
     talks: dict[str, Talk] = field(default_factory=dict)
 
@@ -143,12 +144,12 @@ async def a_house(server: LocalSynapse, folder: Path) -> AsyncIterator[House]:
     business.extra = "[customers]\nunreadable_notice_after_s = 1\n"
     mechanics = [await business.account("jan") for _ in MODES]
     customers = [await business.account("anna") for _ in MODES]
-    chef = await business.account("chef")
-    business.members, business.admins = [account.mxid for account in mechanics], [chef.mxid]
+    late, chef = await business.account("eva"), await business.account("chef")
+    business.members, business.admins = [account.mxid for account in (*mechanics, late)], [chef.mxid]
     async with AsyncExitStack() as stack:
         bot_road, people_road = [await stack.enter_async_context(Proxy(server.url)) for _ in range(2)]
         business.url = bot_road.url
-        house = House(business, stack, bot_road, people_road)
+        house = House(business, stack, bot_road, people_road, late)
         stack.push_async_callback(_ends_cleanly, business)
         logins = [
             house.login(account, mode=mode)

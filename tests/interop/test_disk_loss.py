@@ -77,6 +77,7 @@ async def open_all(keys: Keys, messenger: NioMessenger, me: str, room: str) -> t
         payload = json.loads(session.decrypt(event["content"]["ciphertext"])[0])
         texts.append(str(payload["content"].get("body")))
         sessions[event["sender"] == me].add(session_id)
+        assert (keys._machine.store.outbound(session_id) is not None) == (event["sender"] == me)
         if event["sender"] != me:
             assert isinstance(await keys.open_event(RoomId(room), event), Opened)
     return texts, sessions

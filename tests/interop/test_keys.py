@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.test_lost_keys import recover, recovery_key
+from tests.integration.test_lost_keys import everything_is_backed_up, recover, recovery_key
 from tests.interop.talk import MODES, House, Talk, read
 
 
@@ -63,6 +63,8 @@ async def test_the_bot_takes_a_new_device(house: House) -> None:
     business = house.business
     words = await recovery_key(business)
     await house.every(Talk.goes_on)
+    earlier = await house.every(Talk.ask)
+    await everything_is_backed_up(business)
     before = await house.admin.command("opinion", user_id=business.bot.mxid)
     await business.stop()
 
@@ -77,3 +79,7 @@ async def test_the_bot_takes_a_new_device(house: House) -> None:
             assert (now["known"], now["verified"], now["needs_approval"]) == (True, verified, False)
             assert list(now["devices"].values()) == [True]
             assert now["devices"].keys().isdisjoint(before["devices"])
+
+    eva = await house.login(house.late, mode="exclude_insecure")
+    for talk, event in zip(house.all, earlier, strict=True):
+        await read(eva, talk.bot, talk.case, event["content"]["body"])

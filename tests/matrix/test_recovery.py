@@ -89,7 +89,7 @@ async def test_a_new_disk_has_the_same_identity_and_reads_the_history(meet: Meet
     theirs, ours = await write(anna, bot, "theirs"), await write(bot, anna, "ours")
     key = await bot.keys.make_recovery_key()
     await backed_up(bot)
-    before = await bot.keys.status()
+    before, for_latecomers = await bot.keys.status(), bot.keys._store.outbound_of(ROOM)
     bot.client.server.devices[BOT].pop("OLD")
 
     new = person(bot.client.server, bot.path.with_name("new.db"), BOT, "NEW")
@@ -103,6 +103,7 @@ async def test_a_new_disk_has_the_same_identity_and_reads_the_history(meet: Meet
     assert not isinstance(opened, NoKey)
     after = await new.keys.status()
     assert (after.master_key, after.problems, after.not_backed_up) == (before.master_key, [], 0)
+    assert new.keys._store.outbound_of(ROOM) == for_latecomers != []
     new.keys.close()
 
 

@@ -2,8 +2,10 @@
 
 The algorithm is `m.megolm_backup.v1.curve25519-aes-sha2`. It proves nothing about who wrote an entry: whoever runs the
 server knows the public key and could add sessions in anybody's name. Therefore each entry of ours bears, inside, a MAC
-by the private key, and no other entry is taken back. What is not backed up yet follows from the key store alone,
-so a crash loses nothing; uploads happen in the background and keep no message waiting.
+by the private key, and no other entry is taken back. An entry of a session of ours also holds its first key, which no
+export contains: without it, who is invited after a loss could not be given what was written before. What is not backed
+up yet follows from the key store alone, so a crash loses nothing; uploads happen in the background and keep no message
+waiting.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from nio.crypto import InboundGroupSession
 from bot.domain.errors import Refused, Transient
 from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.e2ee.signing import Identity, canonical, unpadded
+from bot.matrix.e2ee.store import FirstKey
 from bot.matrix.transport import Transport, quote
 
 log = structlog.get_logger()
@@ -33,6 +36,7 @@ LONGEST_PAUSE_S = 300.0
 _KEY = "backup_key"
 _VERSION = "backup_version"
 _MAC = "de.botschaft.mac"
+_FIRST_KEY = "de.botschaft.first_key"
 
 
 class Backup:
@@ -160,7 +164,7 @@ class Backup:
             session = store.load_inbound_group_session(session_id)
             assert session is not None, "it was listed a moment ago"
             sessions = rooms.setdefault(session.room_id, {"sessions": {}})["sessions"]
-            sessions[session_id] = _entry(session, sealer, key)
+            sessions[session_id] = _entry(session, store.outbound(session_id), sealer, key)
             done.append((session_id, session.first_known_index))
             await asyncio.sleep(0)  # a burst of new sessions keeps nobody waiting
         await self._transport.call(
@@ -209,18 +213,21 @@ class Backup:
         except Refused:
             return False  # it was never there, or the backup is another one by now
         opener = vodozemac.PkDecryption.from_key(vodozemac.Curve25519SecretKey.from_bytes(key))
-        session = _opened(room_id, session_id, entry, opener, key)
+        opened = _opened(room_id, session_id, entry, opener, key)
         known = self._machine.inbound_group_store.find(session_id)
-        if session is None or (known is not None and known.first_known_index <= session.first_known_index):
+        if opened is None or (known is not None and known.first_known_index <= opened[0].first_known_index):
             return False
         with self._machine.store.one_commit():
-            return self._take(session_id, session)
+            return self._take(session_id, opened)
 
-    def _take(self, session_id: str, session: InboundGroupSession | None) -> bool:
+    def _take(self, session_id: str, opened: tuple[InboundGroupSession, FirstKey | None] | None) -> bool:
         """Keep one session of the backup; what is damaged or not by us is left out and said in the log."""
+        session, first = opened or (None, None)
         if session is None or session.id != session_id:
             log.warning("backup_entry_damaged")
             return False
+        if first is not None and self._machine.store.outbound(session_id) is None:
+            self._machine.store.keep_outbound(session_id, session.room_id, *first)
         known = self._machine.inbound_group_store.find(session_id)
         if known is None or known.first_known_index > session.first_known_index:
             self._machine.inbound_group_store.add(session)
@@ -238,7 +245,7 @@ def _mac(key: bytes, room_id: str, session_id: str, clear: Json) -> str:
     return hmac.new(key, canonical(clear | {"room": room_id, "session": session_id}), hashlib.sha256).hexdigest()
 
 
-def _entry(session: InboundGroupSession, sealer: vodozemac.PkEncryption, key: bytes) -> Json:
+def _entry(session: InboundGroupSession, first: FirstKey | None, sealer: vodozemac.PkEncryption, key: bytes) -> Json:
     index = session.first_known_index
     clear: Json = {
         "algorithm": MEGOLM,
@@ -247,6 +254,8 @@ def _entry(session: InboundGroupSession, sealer: vodozemac.PkEncryption, key: by
         "forwarding_curve25519_key_chain": session.forwarding_chain,
         "session_key": session.export_session(index),
     }
+    if first is not None:
+        clear[_FIRST_KEY] = list(first)
     clear[_MAC] = _mac(key, session.room_id, session.id, clear)
     sealed = sealer.encrypt(json.dumps(clear).encode())
     data = {
@@ -259,7 +268,7 @@ def _entry(session: InboundGroupSession, sealer: vodozemac.PkEncryption, key: by
 
 def _opened(
     room_id: str, session_id: str, entry: Any, opener: vodozemac.PkDecryption, key: bytes
-) -> InboundGroupSession | None:
+) -> tuple[InboundGroupSession, FirstKey | None] | None:
     """Open one entry; None if it cannot be, or is not by us. The server may have put anything there."""
     try:
         data = entry["session_data"]
@@ -268,8 +277,9 @@ def _opened(
         if not hmac.compare_digest(str(clear.pop(_MAC)), _mac(key, room_id, session_id, clear)):
             return None
         chain = clear.get("forwarding_curve25519_key_chain") or []
-        return InboundGroupSession.import_session(
+        session = InboundGroupSession.import_session(
             clear["session_key"], clear["sender_claimed_keys"]["ed25519"], clear["sender_key"], room_id, list(chain)
         )
+        return session, tuple(clear[_FIRST_KEY]) if _FIRST_KEY in clear else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -27,6 +27,9 @@ from bot.domain.errors import Fatal, Transient
 CACHED_SESSIONS = 5000
 _SENT = "sent"
 
+FirstKey = tuple[str, int]
+"""The key of a session of ours as it was at its first message, and when it was made (ms)."""
+
 _OWN_TABLES = (
     "CREATE TABLE IF NOT EXISTS own_values (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS outbound_sessions (session_id TEXT PRIMARY KEY, room_id TEXT NOT NULL,"
@@ -277,6 +280,13 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
         self.database.execute_sql(
             "INSERT INTO outbound_sessions VALUES (?, ?, ?, ?)", (session_id, room_id, session_key, created_ms)
         )
+
+    def outbound(self, session_id: str) -> FirstKey | None:
+        """Return the first key of a session; None if it is not ours."""
+        row = self.database.execute_sql(
+            "SELECT session_key, created_at FROM outbound_sessions WHERE session_id = ?", (session_id,)
+        ).fetchone()
+        return (str(row[0]), int(row[1])) if row else None
 
     def outbound_of(self, room_id: str) -> list[tuple[str, str]]:
         """Return id and first key of all sessions of ours in a room, oldest first."""
