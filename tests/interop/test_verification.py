@@ -9,8 +9,8 @@ from bot.demo.peer import Peer
 from tests.business import Business
 from tests.conftest import MakePeer
 from tests.interop.conftest import MakeElement
-from tests.interop.element import ElementPeer
-from tests.interop.test_conversation import arrived, chat_with
+from tests.interop.element import ElementPeer, chat_with
+from tests.interop.test_conversation import arrived
 from tests.waiting import until
 
 MODES = ["normal", "exclude_insecure"]
