@@ -114,12 +114,13 @@ class Session:
         response = await self._transport.call(
             "GET", "/_matrix/client/v3/sync", query=query, timeout_s=self._timeout_s + self._patience_s
         )
+        if not isinstance(response.get("next_batch"), str):
+            raise Transient("the server is in trouble (a sync without a token)")
         to_device = _list(response, "to_device", "events")
-        lists = response.get("device_lists") or {}
         arrived = self._keys.take_in(
             to_device,
-            [u for u in lists.get("changed") or [] if isinstance(u, str)],
-            [u for u in lists.get("left") or [] if isinstance(u, str)],
+            _names(response, "changed"),
+            _names(response, "left"),
             response.get("device_one_time_keys_count"),
             response.get("device_unused_fallback_key_types"),
         )
@@ -145,6 +146,13 @@ def _list(value: Any, *path: str) -> list[Json]:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return [event for event in value if isinstance(event, dict)] if isinstance(value, list) else []
+
+
+def _names(response: Json, which: str) -> list[str]:
+    """Return the users whose device lists changed, or of whom we no longer hear."""
+    lists = response.get("device_lists")
+    users = lists.get(which) if isinstance(lists, dict) else None
+    return [user for user in users if isinstance(user, str)] if isinstance(users, list) else []
 
 
 def parse(response: Json, me: UserId) -> Batch:

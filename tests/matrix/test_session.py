@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.ids import UserId
-from bot.matrix.session import parse
+from bot.matrix.session import _names, parse
 
 ME = UserId("@bot:x")
 json = st.recursive(
@@ -21,6 +21,12 @@ rooms = st.dictionaries(st.sampled_from(["join", "invite", "leave"]), st.diction
 @given(rooms | json)
 def test_parsing_is_total(found: Any) -> None:
     assert parse({"next_batch": "s1", "rooms": found}, ME).token == "s1"
+
+
+@given(st.none() | json | st.fixed_dictionaries({"changed": json, "left": json}))
+def test_device_lists_of_any_kind_are_lists_of_names(found: Any) -> None:
+    assert all(isinstance(user, str) for user in _names({"device_lists": found}, "changed"))
+    assert _names({"device_lists": {"left": ["@a:x", 5]}}, "left") == ["@a:x"]
 
 
 def test_state_in_the_timeline_counts_as_state_and_stays_in_order() -> None:
