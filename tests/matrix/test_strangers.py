@@ -6,7 +6,7 @@ import pytest
 import vodozemac
 
 from bot.domain.ids import RoomId
-from bot.domain.message import Forged
+from bot.domain.message import Forged, NoKey
 from bot.matrix.e2ee.machine import parsed
 from bot.matrix.e2ee.opening import Opened
 from bot.matrix.e2ee.signing import unpadded
@@ -116,6 +116,13 @@ async def test_a_device_with_a_key_of_another_length_ends_no_process(encounter: 
     event = await write(bot, anna, "$1")
     anna.take_in()
     assert isinstance(await anna.keys.open_event(ROOM, event), Opened)
+
+
+async def test_a_session_id_that_is_no_text_is_a_missing_key(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
+    event = await write(anna, bot, "$1")
+    event["content"]["session_id"] = "\ud800"
+    assert isinstance(await bot.keys.open_event(ROOM, event), NoKey)
 
 
 async def test_half_an_emoji_is_read_and_a_senseless_one_is_refused(encounter: Meet) -> None:

@@ -76,7 +76,9 @@ class InboundSessions(GroupSessionStore):  # type: ignore[misc]
         self._known: LRUCache[str, InboundGroupSession] = LRUCache(CACHED_SESSIONS)
 
     def find(self, session_id: str) -> InboundGroupSession | None:
-        """Return a session by its id, from whichever room."""
+        """Return a session by its id, from whichever room. Ids are base64; half a surrogate pair is none."""
+        if not session_id.isascii():
+            return None
         if session_id not in self._known:
             session = self._store.load_inbound_group_session(session_id)
             if session is None:
