@@ -23,9 +23,8 @@ from bot.flows.insisting import insist
 from bot.flows.intake import Batch
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.worker import Worker
-from bot.matrix.account import Login, give_up_device, log_in, new_device, remove_other_devices
-from bot.matrix.e2ee.keys import DeviceStatus, Keys, opened_secrets
-from bot.matrix.e2ee.secret_storage import SecretStorage, as_words, from_words
+from bot.matrix.account import Login, give_up_device, log_in
+from bot.matrix.e2ee.keys import Keys
 from bot.matrix.e2ee.trust import Policy
 from bot.matrix.messenger import NioMessenger
 from bot.matrix.pace import Pace
@@ -33,7 +32,7 @@ from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
-from bot.store import arrivals, facts, rooms
+from bot.store import facts, rooms
 from bot.store.database import Database, utc_now
 from bot.web.server import Watched, serving
 
@@ -66,7 +65,7 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
     """
     (settings.storage.folder / "heartbeat").unlink(missing_ok=True)
     async with opened(settings, on_wait=on_wait) as parts:
-        await _start_keys(parts)
+        await start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: _adopt_rooms(parts))
         await persistently(lambda: house.set_up(parts.around))
@@ -78,7 +77,7 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
         await _until_stopped(parts)
 
 
-async def _start_keys(parts: Parts) -> None:
+async def start_keys(parts: Parts) -> None:
     """Publish our keys; a device that was made for this and cannot be used does not stay on the server."""
     try:
         await persistently(parts.keys.start)
@@ -123,7 +122,7 @@ async def opened(
     """Open everything that belongs to one data folder. `looks_only`: while somebody else may serve from it; once."""
     folder = settings.storage.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with nullcontext() if looks_only else _alone(folder):
+    with nullcontext() if looks_only else alone(folder):
         master = settings.storage.master_secret()
         database = await Database.open(
             folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
@@ -160,7 +159,7 @@ async def stored(settings: Settings) -> AsyncIterator[Database]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold the lock file of a data folder; two processes on one key store would destroy it."""
     with (folder / "lock").open("w") as lock:
         try:
@@ -173,7 +172,7 @@ def _alone(folder: Path) -> Iterator[None]:
 async def _logged_in(
     settings: Settings, database: Database, transport: Transport, *, looks_only: bool, on_wait: OnWait | None
 ) -> str:
-    login = _login(settings)
+    login = login_of(settings)
     if not looks_only:
         return await persistently(lambda: log_in(database, transport, login), on_wait)
     try:
@@ -182,7 +181,8 @@ async def _logged_in(
         raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
 
 
-def _login(settings: Settings) -> Login:
+def login_of(settings: Settings) -> Login:
+    """Return how to get into the bot's account."""
     return Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
 
 
@@ -349,127 +349,3 @@ async def _show_name(parts: Parts) -> None:
         answer = {}
     if wanted and answer.get("displayname") != wanted:
         await parts.transport.call("PUT", path, {"displayname": wanted})
-
-
-async def device_status(settings: Settings) -> DeviceStatus:
-    """Look at the device and its signatures without changing anything; the bot may be running.
-
-    Raises:
-        Fatal: there is nothing to look at yet.
-    """
-    if not (settings.storage.folder / "keys.db").exists():
-        raise Fatal("The bot has not been started with this folder yet, so it has no device. Run `botschaft run`.")
-    async with opened(settings, looks_only=True) as parts:
-        try:
-            return await parts.keys.status()
-        except Transient as error:
-            raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
-
-
-async def sign_device(settings: Settings, *, new_key: bool) -> str | None:
-    """See to it that the bot's device is signed and can be recovered; returns the recovery key if one was made.
-
-    Raises:
-        Fatal: with the sentence for the admin.
-    """
-    async with opened(settings) as parts:
-        await _start_keys(parts)
-        if await persistently(parts.keys.has_recovery_key) and not new_key:
-            return None
-        return as_words(await persistently(parts.keys.make_recovery_key))
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What `recover` brought back."""
-
-    device_id: str
-    sessions: int
-    removed_devices: int
-    keeps_customers: bool
-
-
-async def recover(settings: Settings, words: str) -> Recovered:
-    """Make a new device with the identity and the history of the account. Interrupted, it goes on where it was.
-
-    Raises:
-        Fatal: with the sentence for the admin; before the recovery key has opened, nothing is changed.
-    """
-    key = from_words(words)
-    folder = settings.storage.folder
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(folder):
-        await _take_new_device(settings, key)
-    async with opened(settings) as parts:
-        await persistently(lambda: parts.keys.adopt_secrets(key))
-        await persistently(parts.keys.start)
-        sessions = await persistently(parts.keys.restore)
-        device = str(await facts.get(parts.database, facts.DEVICE_ID))
-        removed = await persistently(lambda: remove_other_devices(parts.transport, _login(settings), device))
-        keeps = await facts.get(parts.database, facts.ADOPTING) is None
-        async with parts.database.transaction() as tx:
-            await facts.remove(tx, facts.RECOVERING)
-    return Recovered(device, sessions, removed, keeps)
-
-
-async def _take_new_device(settings: Settings, key: bytes) -> None:
-    """Log in anew, try the recovery key, and only then let the folder forget its old device."""
-    folder = settings.storage.folder
-    database_key = derive(settings.storage.master_secret(), Purpose.DATABASE)
-    database = await Database.open(folder / "botschaft.db", key=database_key, migrations=resource_dir("migrations"))
-    transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
-    try:
-        if await facts.get(database, facts.RECOVERING):
-            return
-        device, token = await persistently(lambda: new_device(transport, _login(settings)))
-        try:
-            storage = SecretStorage(transport, settings.bot.user_id)
-            await persistently(lambda: opened_secrets(storage, key))
-        except Fatal:
-            await transport.call("POST", "/_matrix/client/v3/logout", {})
-            raise
-        _set_aside(folder)
-        async with database.transaction() as tx:
-            if await facts.get(tx, facts.SYNC_TOKEN) is None:
-                await facts.put(tx, facts.ADOPTING, "1")
-            await facts.put(tx, facts.DEVICE_ID, device)
-            await facts.put(tx, facts.ACCESS_TOKEN, token)
-            await facts.put(tx, facts.RECOVERING, "1")
-            await arrivals.doubt_all(tx)
-    finally:
-        await transport.close()
-        await database.close()
-
-
-def _set_aside(folder: Path) -> None:
-    """Keep an old key store under another name; nothing ever reads it again by itself."""
-    for name in ("keys.db", "keys.db-wal", "keys.db-shm"):
-        if (folder / name).exists():
-            (folder / name).rename(folder / f"old-{utc_now():%Y%m%d-%H%M%S}-{name}")
-
-
-async def reset_identity(settings: Settings) -> str:
-    """Give the account a new identity, signed device and recovery key; returns the recovery key.
-
-    Raises:
-        Fatal: with the sentence for the admin.
-    """
-    password = settings.bot.secret_password()
-    if not password:
-        raise Fatal("A new identity needs the bot's password. Put it into the file that bot.password_file names.")
-    async with opened(settings) as parts:
-        await persistently(lambda: parts.keys.replace_identity(password))
-        await persistently(parts.keys.start)
-        return as_words(await persistently(parts.keys.make_recovery_key))
-
-
-async def trust(settings: Settings, user: str) -> bool:
-    """Confirm the identity that a member of staff has now; False if they have none.
-
-    Raises:
-        Fatal: the bot is running, or this is nobody of the team.
-    """
-    if user not in rules_of(settings).staff:
-        raise Fatal(f"{user} does not belong to the team in the configuration. Nothing was changed.")
-    async with opened(settings) as parts:
-        return await persistently(lambda: parts.keys.confirm_identity(UserId(user)))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bot import app, logs
+from bot import app, identity, logs
 from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
 from bot.figures import heartbeat_age_s, is_well
@@ -210,7 +210,7 @@ def _write_new(path: Path, text: str) -> None:
 @device.command("status")
 def device_status(config: ConfigOption = None) -> None:
     """Show the bot's device, its fingerprint and whether the server shows our signatures. Changes nothing."""
-    status = asyncio.run(app.device_status(_load(config)))
+    status = asyncio.run(identity.device_status(_load(config)))
     out.print(f"Device:       {status.device_id}")
     out.print(f"Fingerprint:  {status.fingerprint}")
     out.print(f"Identity:     {status.master_key or 'none'}")
@@ -237,7 +237,7 @@ def device_sign(
     ] = False,
 ) -> None:
     """See to it that the device is signed and make the recovery key, which is shown once. Stop the bot first."""
-    words = asyncio.run(app.sign_device(_load(config), new_key=new_recovery_key))
+    words = asyncio.run(identity.sign_device(_load(config), new_key=new_recovery_key))
     out.print("[green]✓[/green] The bot's device is signed by the bot's identity.")
     if words is None:
         out.print(
@@ -265,7 +265,7 @@ def device_trust(
     config: ConfigOption = None,
 ) -> None:
     """Trust the new identity of a member of the team, like `!trust` in the admin room. Stop the bot first."""
-    if not asyncio.run(app.trust(_load(config), user)):
+    if not asyncio.run(identity.trust(_load(config), user)):
         raise Fatal(f"{user} has no digital identity. They set it up in Element: Settings → Encryption.")
     out.print(f"[green]✓[/green] The identity that {user} has now is trusted.")
 
@@ -287,7 +287,7 @@ def device_recover(
         yes=yes,
     )
     words = key_file.read_text(encoding="utf-8") if key_file else typer.prompt("Recovery key", hide_input=True)
-    done = asyncio.run(app.recover(settings, words))
+    done = asyncio.run(identity.recover(settings, words))
     out.print(f"[green]✓[/green] New device {done.device_id}, signed by the bot's old identity.")
     out.print(f"[green]✓[/green] {done.sessions} keys of conversations are back.")
     out.print(f"[green]✓[/green] {done.removed_devices} old devices removed from the account.")
@@ -310,7 +310,7 @@ def device_reset_identity(config: ConfigOption = None, yes: YesOption = False) -
         "undone. If you have the recovery key, use `botschaft device recover` instead.",
         yes=yes,
     )
-    _show_recovery_key(asyncio.run(app.reset_identity(settings)))
+    _show_recovery_key(asyncio.run(identity.reset_identity(settings)))
 
 
 def _confirm(what: str, *, yes: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bot import app
+from bot import app, identity
 from bot.demo.peer import Peer
 from tests.business import Business
 from tests.conftest import MakePeer
@@ -40,7 +40,7 @@ async def shown_to(admin: Peer, number: int) -> tuple[str, list[str]]:
 
 
 async def device_of(business: Business) -> str:
-    return (await app.device_status(business.settings())).device_id
+    return (await identity.device_status(business.settings())).device_id
 
 
 async def signatures(business: Business, user: str) -> Json:
