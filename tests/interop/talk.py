@@ -6,7 +6,7 @@ its mark stands in clear beside the ciphertext, and nothing is unreadable.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,16 @@ WAIT_S = 60.0
 _numbers = itertools.count(1)
 
 
-async def read(peer: ElementPeer, sender: str, room: str, text: str) -> Json:
-    """Wait until a client has decrypted something, and return it; it must be drawn without a shield."""
+async def read(peer: ElementPeer, sender: str, room: str, text: str, *, besides: Collection[str] = ()) -> Json:
+    """Wait until a client has decrypted something, and return it; it must be drawn without a shield.
+
+    `besides`: ids of events that do not count, because they were there before.
+    """
 
     def fits(line: Json) -> bool:
         body = line["content"].get("body") if isinstance(line.get("content"), dict) else ""
-        return (line.get("sender"), line.get("room_id")) == (sender, room) and text in str(body)
+        is_it = (line.get("sender"), line.get("room_id")) == (sender, room) and text in str(body)
+        return is_it and line["event_id"] not in besides
 
     line = await peer.wait_for(fits, WAIT_S)
     event: Json = await peer.command("decrypt_wait", room_id=room, event_id=line["event_id"])
@@ -76,6 +80,11 @@ class Talk:
         text = f"Nachricht {next(_numbers)} ({self.mode})"
         await peer.command("text", room_id=room, body=text)
         return text
+
+    async def writes_anew(self, peer: ElementPeer, room: str) -> str:
+        """Let somebody write with a session whose key nobody has yet."""
+        await peer.command("new_session", room_id=room)
+        return await self.writes(peer, room)
 
     async def ask(self, customer: ElementPeer | None = None, *readers: ElementPeer) -> Json:
         """Let the customer write; all readers, else the mechanic, must read it. Returns it as the first one does."""
@@ -125,6 +134,11 @@ class House:
     async def every(self, act: Callable[[Talk], Any]) -> list[Any]:
         """Do something in all talks at once."""
         return await asyncio.gather(*map(act, self.all))
+
+    def events(self) -> set[str]:
+        """Return the ids of everything that these people have seen until now."""
+        people = [self.admin, *(peer for talk in self.all for peer in (talk.customer, talk.mechanic))]
+        return {line["event_id"] for peer in people for line in peer.events if "event_id" in line}
 
     async def login(self, account: Account, **choices: Any) -> ElementPeer:
         """Log somebody in until the tests of this house end."""

@@ -99,6 +99,7 @@ async def test_twenty_rooms_are_back_after_a_lost_disk(
     assert await exchange(customers, talk, "Nachher") == cases
     await everything_is_backed_up(business)
     before = await status(business)
+    await anna.command("rest")
     await business.kill()
 
     shutil.rmtree(business.data)
@@ -126,6 +127,7 @@ async def test_twenty_rooms_are_back_after_a_lost_disk(
                 assert said_there | {f"Antwort: {text}" for text in said_there} <= set(texts)
 
     await business.start()
+    await anna.command("restart")
     await everybody_goes_on(talk, after["device"])
 
 

@@ -37,7 +37,9 @@ async def test_a_mechanic_with_a_new_identity_waits_for_an_admin(house: House, m
     await read(mechanic, talk.bot, talk.case, "Ihre digitale Identität ist eine neue")
     assert not [line for line in mechanic.events if line.get("content", {}).get("body") == meanwhile]
 
+    before = house.events()
     await house.admin.command("text", room_id=admin_room, body=f"!vertrauen {mechanic.user_id}")
+    await read(house.admin, talk.bot, admin_room, "wird vertraut", besides=before)
     await read(mechanic, talk.bot, talk.case, meanwhile)
     await talk.goes_on()
     assert not [line for line in talk.customer.events if line.get("content", {}).get("body") == unheard]

@@ -20,6 +20,14 @@ export async function takeSecrets(client, secrets) {
     if (!(await crypto.isCrossSigningReady())) throw new Error("the new device did not become signed");
 }
 
+// Has the client look at somebody's keys now, and not when a sync says so.
+async function lookAt(client, userId) {
+    const { UserId } = await import("@matrix-org/matrix-sdk-crypto-wasm");
+    const crypto = client.getCrypto();
+    const query = crypto.getOlmMachineOrThrow().queryKeysForUsers([new UserId(userId)]);
+    await crypto.outgoingRequestProcessor.makeOutgoingRequest(query);
+}
+
 // Gives the account another identity; the server wants the password for it.
 export async function replaceIdentity(client, password) {
     const identifier = { type: "m.id.user", user: client.getUserId() };
@@ -53,14 +61,11 @@ export async function opinionOf(client, userId) {
 // Signs the identity of somebody to whom this client has written, as comparing emoji with them does. From then on a
 // change of it stops the strict modes.
 export async function vouchFor(client, userId) {
-    const crypto = client.getCrypto();
-    const machine = crypto.getOlmMachineOrThrow();
     const { UserId } = await import("@matrix-org/matrix-sdk-crypto-wasm");
-    const send = (request) => crypto.outgoingRequestProcessor.makeOutgoingRequest(request);
-    const identity = await machine.getIdentity(new UserId(userId));
+    const crypto = client.getCrypto();
+    const identity = await crypto.getOlmMachineOrThrow().getIdentity(new UserId(userId));
     if (!identity) throw new Error(`this client knows no identity of ${userId}`);
-    await send(await identity.verify());
-    // Our own signature counts when the server shows it.
-    await send(machine.queryKeysForUsers([new UserId(userId)]));
+    await crypto.outgoingRequestProcessor.makeOutgoingRequest(await identity.verify());
+    await lookAt(client, userId);
     if (!(await crypto.getUserVerificationStatus(userId)).isVerified()) throw new Error(`${userId} did not become verified`);
 }
