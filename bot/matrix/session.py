@@ -16,6 +16,7 @@ from bot.domain.errors import Refused, Transient
 from bot.domain.ids import EventId, RoomId, SessionId, UserId
 from bot.flows.intake import Batch, RoomUpdate
 from bot.matrix.e2ee.keys import Keys
+from bot.matrix.members import bring_up_to_date
 from bot.matrix.transport import Transport
 from bot.store import facts
 from bot.store.database import Database
@@ -126,6 +127,7 @@ class Session:
         )
         more = len(to_device) >= TO_DEVICE_LIMIT
         listeners.catching_up(more)
+        await bring_up_to_date(self._transport, response)
         await listeners.batch(replace(parse(response, self._me), handshakes=arrived.handshakes))
         if arrived.sessions:
             await listeners.keys(set(arrived.sessions))

@@ -1,12 +1,15 @@
 """A sync response becomes a batch whatever is in it, and trouble with the server is waited out."""
 
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.domain.errors import Refused
 from bot.domain.ids import UserId
+from bot.matrix.members import bring_up_to_date
 from bot.matrix.session import _names, parse
+from bot.matrix.transport import Transport
 
 ME = UserId("@bot:x")
 json = st.recursive(
@@ -41,3 +44,58 @@ def test_state_in_the_timeline_counts_as_state_and_stays_in_order() -> None:
     assert [event["event_id"] for event in update.state] == ["$1", "$2"]
     assert [event["event_id"] for event in update.timeline] == ["$2", "$3"]
     assert (update.limited, update.prev_batch) == (True, "p")
+
+
+def member(user: str, membership: str, event: str) -> dict[str, Any]:
+    content = {"membership": membership}
+    return {"type": "m.room.member", "state_key": user, "event_id": event, "content": content}
+
+
+class Members:
+    """A server that is asked for members only."""
+
+    def __init__(self, *members: dict[str, Any]) -> None:
+        self.chunk = list(members)
+        self.asked: list[str] = []
+
+    async def call(self, method: str, path: str) -> dict[str, Any]:
+        self.asked.append(path)
+        if not self.chunk:
+            raise Refused("not in this room", code="M_FORBIDDEN", status=403)
+        return {"chunk": self.chunk}
+
+
+async def with_members(server: Members, state: list[Any], timeline: list[Any]) -> list[str]:
+    """Return the ids of the state that is taken from a sync."""
+    part = {"state": {"events": state}, "timeline": {"events": timeline}}
+    response = {"next_batch": "s", "rooms": {"join": {"!r": part}}}
+    await bring_up_to_date(cast(Transport, server), response)
+    return [event["event_id"] for event in parse(response, ME).rooms[0].state]
+
+
+INVITED, JOINED = member("@jan:x", "invite", "$1"), member("@jan:x", "join", "$2")
+CREATED = {"type": "m.room.create", "state_key": "", "event_id": "$0", "content": {}}
+
+
+async def test_an_old_invitation_never_replaces_a_join() -> None:
+    """What Synapse 1.163.2 sends when somebody joins while we write: the join long ago, then the invitation again."""
+    server = Members(JOINED, member("@eva:x", "invite", "$3"))
+    assert await with_members(server, [INVITED], []) == ["$2"]
+    assert server.asked == ["/_matrix/client/v3/rooms/%21r/members"]
+
+
+async def test_members_of_new_rooms_and_of_timelines_are_taken_as_they_come() -> None:
+    server = Members(JOINED)
+    assert await with_members(server, [CREATED, INVITED], []) == ["$0", "$1"]
+    assert await with_members(server, [INVITED], [CREATED]) == ["$1", "$0"]
+    assert await with_members(server, [], [INVITED]) == ["$1"]
+    assert server.asked == []
+
+
+async def test_members_that_the_server_does_not_tell_stay_as_they_were_shown() -> None:
+    assert await with_members(Members(), [INVITED], []) == ["$1"]
+
+
+@given(rooms | json)
+async def test_asking_for_members_is_total(found: Any) -> None:
+    await bring_up_to_date(cast(Transport, Members(JOINED)), {"next_batch": "s1", "rooms": found})
