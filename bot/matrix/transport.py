@@ -6,13 +6,13 @@ Everything longer is waited out by whoever asked.
 """
 
 import asyncio
-import json
 from typing import Any
 from urllib.parse import quote as _quote
 
 import aiohttp
 
 from bot.domain.errors import Fatal, Refused, Transient
+from bot.matrix import strange_json
 from bot.matrix.pace import SlowDown
 
 Json = dict[str, Any]
@@ -151,7 +151,7 @@ class Transport:
 
 def _result(status: int, retry_after: str | None, text: str) -> Any:
     try:
-        answer = json.loads(text)
+        answer = strange_json.loads(text)
     except (ValueError, RecursionError):
         answer = None
     known = answer if isinstance(answer, dict) else {}

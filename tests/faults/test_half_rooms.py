@@ -58,7 +58,7 @@ async def test_a_room_is_whole_wherever_the_server_died(
         room = await _made(maker, spec)
 
         dropped += not isinstance(first, BaseException) and first != room
-        state = await transport.call("GET", f"/_matrix/client/v3/rooms/{quote(room)}/state")
+        state = await transport.call("GET", f"/_matrix/client/v3/rooms/{quote(room)}/state", expects=list)
         found = {(event["type"], event["state_key"]): event["content"] for event in state}
         assert found["m.room.name", ""] == {"name": f"🔴 {number}"}
         assert ("m.room.encryption", "") in found

@@ -90,6 +90,11 @@ async def test_nobody_there_is_transient() -> None:
     await transport.close()
 
 
+async def test_halves_of_characters_come_in_as_a_mark(serve: Serve) -> None:
+    transport = await serve(web.Response(text='{"a": "\\ud83d x", "b": "\\ud83d\\ude00", "\\uD800": 1}'))
+    assert await transport.call("GET", "/x") == {"a": "\ufffd x", "b": "\U0001f600", "\ufffd": 1}
+
+
 @pytest.mark.parametrize(
     ("answers", "requests"),
     [

@@ -363,7 +363,7 @@ class Keys:
             Transient: the server did not answer.
         """
         session_id = event["content"].get("session_id")
-        if not isinstance(session_id, str) or session_id in self._machine.asked_sessions:
+        if not isinstance(session_id, str) or not session_id.isascii() or session_id in self._machine.asked_sessions:
             return False
         if await self._backup.fetch(room_id, session_id):
             return True

@@ -21,6 +21,7 @@ from nio.crypto import InboundGroupSession, InboundSession, OlmDevice
 from nio.crypto.olm_machine import Olm
 from unpaddedbase64 import decode_base64, encode_base64
 
+from bot.matrix import strange_json
 from bot.matrix.e2ee.store import CipherStore, InboundSessions
 
 log = structlog.get_logger()
@@ -231,16 +232,9 @@ def is_public_key(text: str) -> bool:
 
 
 def parsed(text: str) -> Json | None:
-    """Return a JSON object, or None for anything else that a stranger may have sent.
-
-    Half a surrogate pair (a client that cuts a text in the middle of an emoji writes one) becomes U+FFFD: no database
-    and no socket takes it.
-    """
+    """Return a JSON object, or None for anything else that a stranger may have sent."""
     try:
-        value = json.loads(text)
-        if "\\u" in text:
-            whole = json.dumps(value, ensure_ascii=False)
-            value = json.loads(whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        value = strange_json.loads(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -81,7 +81,8 @@ class Opening:
         return Opened(str(payload["type"]), payload["content"], str(device.id), standing)
 
     def _no_key(self, session_id: str, event: Json) -> NoKey:
-        return NoKey(SessionId(session_id), self._machine.store.withheld(event["sender"], session_id))
+        code = self._machine.store.withheld(event["sender"], session_id) if session_id.isascii() else ""
+        return NoKey(SessionId(session_id), code)
 
     def _decrypt(self, session: InboundGroupSession, ciphertext: str, event: Json) -> tuple[str, int] | NoKey | Forged:
         try:

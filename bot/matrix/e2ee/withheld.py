@@ -32,10 +32,11 @@ def refusal(code: str, sender_key: str, *, room_id: str = "", session_id: str = 
 def take(store: CipherStore, event: Json) -> str | None:
     """Remember what a to-device event says; returns its code, None if it says nothing. The caller commits."""
     sender, content = event.get("sender"), event.get("content")
-    if not isinstance(sender, str) or not isinstance(content, dict):
+    if not isinstance(sender, str) or not sender.isascii() or not isinstance(content, dict):
         return None
     told = content.get("code")
     code = told if isinstance(told, str) and told in REASONS else OTHER
-    session = content.get("session_id")
-    store.add_withheld(sender, session if isinstance(session, str) and code != "m.no_olm" else "", code)
+    session = "" if code == "m.no_olm" else content.get("session_id", "")
+    if isinstance(session, str) and session.isascii():
+        store.add_withheld(sender, session, code)
     return code
