@@ -32,7 +32,7 @@ from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
-from bot.store import facts, rooms
+from bot.store import facts
 from bot.store.database import Database, utc_now
 from bot.web.server import Watched, serving
 
@@ -202,10 +202,11 @@ def _wired(settings: Settings, master: bytes, database: Database, transport: Tra
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
     keys.alarm = bookkeeper.alarm
-    keys.follow_members(lambda room_id: rooms.present(database, RoomId(room_id)))
+    messenger = NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace)
+    keys.follow_members(lambda room_id: messenger.readers(RoomId(room_id)))
     around = Surroundings(
         database=database,
-        messenger=NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace),
+        messenger=messenger,
         texts=load_texts(resource_dir("config") / "texts"),
         rules=rules_of(settings),
         key=derive(master, Purpose.TRANSACTION_IDS),
@@ -250,7 +251,8 @@ async def _until_stopped(parts: Parts) -> None:
             parts.bookkeeper.was_read(update.room_id, update.read_by)
 
     async def keys(sessions: set[SessionId]) -> None:
-        await worker.keys_arrived(sessions)
+        # They are said once, and the token has moved: what waits for them must hear of it.
+        await insist(lambda: worker.keys_arrived(sessions))
 
     def catching_up(more: bool) -> None:
         dispatch.catching_up = more

@@ -58,9 +58,9 @@ async def figures(settings: Settings, database: Database, keys: Keys) -> Iterabl
             "1 while the account has a key backup that is not ours, so that nothing is backed up",
             int(keys.backup_is_foreign),
         ),
-        Figure(
-            "botschaft_last_sync_age_seconds",
-            "Seconds since the bot heard from its server",
-            heartbeat_age_s(settings) or 0.0,
+        *(
+            Figure("botschaft_last_sync_age_seconds", "Seconds since the bot heard from its server", age_s)
+            for age_s in [heartbeat_age_s(settings)]
+            if age_s is not None
         ),
     ]

@@ -92,7 +92,7 @@ async def _take_new_device(settings: Settings, key: bytes) -> None:
             storage = SecretStorage(transport, settings.bot.user_id)
             await persistently(lambda: opened_secrets(storage, key))
         except Fatal:
-            await transport.call("POST", "/_matrix/client/v3/logout", {})
+            await transport.call("POST", "/_matrix/client/v3/logout", {}, repeats=False)
             raise
         _set_aside(folder)
         async with database.transaction() as tx:
@@ -125,6 +125,7 @@ async def reset_identity(settings: Settings) -> str:
         raise Fatal("A new identity needs the bot's password. Put it into the file that bot.password_file names.")
     async with opened(settings) as parts:
         await persistently(lambda: parts.keys.replace_identity(password))
+        await persistently(parts.keys.begin_backup_anew)
         await persistently(parts.keys.start)
         return as_words(await persistently(parts.keys.make_recovery_key))
 

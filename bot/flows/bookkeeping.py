@@ -60,7 +60,11 @@ class Bookkeeper(Bookkeeping):
         self._cases |= {case.number for case in await cases.with_room(around.database) if case.name != case.shown_name}
         while True:
             self._changed.clear()
-            wait_s = await self._do_all(around)
+            try:
+                wait_s = await self._do_all(around)
+            except Transient as error:
+                log.info("bookkeeping_waits", reason=str(error))
+                wait_s = RETRY_S
             await asyncio.sleep(ROUNDS_EVERY_S)
             try:
                 async with asyncio.timeout(wait_s):

@@ -22,6 +22,10 @@ async def run(
 ) -> None:
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
     verb = called.command.verb if isinstance(called, Call) else None
+    if isinstance(called, Call) and called.command.where is Where.ADMIN and item.sender not in around.rules.admins:
+        # Who is in the room is the server's word; who is an admin is the configuration's.
+        await _run_simple(around, item, room, case, called)
+        return
     if isinstance(called, Call) and verb is Verb.MOVE and case:
         await moving.move(around, item, case, called.rest, message)
     elif isinstance(called, Call) and verb is Verb.STUCK:

@@ -1,6 +1,6 @@
 """The rooms that the business needs before anybody can be served: Space, inbox rooms, admin room.
 
-Safe at every start: what exists is kept, who is missing is invited.
+Safe at every start: what exists is kept, who is missing is invited, who does not work here any more is put out.
 """
 
 from dataclasses import replace
@@ -32,6 +32,8 @@ async def set_up(around: Surroundings) -> None:
         place = f"inbox:{desk.id}"
         inbox = await _place(around, place, RoomKind.INBOX, name, desk.members, parent=space, desk=desk.id)
         await _hang(around, space, inbox)
+    for room_id in await rooms.of_kind(around.database, RoomKind.CASE):
+        await _put_out_others(around, room_id, rules.staff)
 
 
 async def _place(
@@ -54,6 +56,7 @@ async def _place(
         room_id = await insist(lambda: around.messenger.create_room(spec))
         await _record(around, name, room_id, kind, desk)
     await insist(lambda: around.messenger.drop_alias(alias))
+    await _put_out_others(around, room_id, frozenset(people))
     await _invite_missing(around, room_id, people)
     return room_id
 
@@ -83,6 +86,16 @@ async def _invite_missing(around: Surroundings, room_id: RoomId, people: tuple[U
         except Refused as error:
             # One person who cannot be invited must not keep the business closed.
             log.warning("invite_refused", code=error.code, status=error.status)
+
+
+async def _put_out_others(around: Surroundings, room_id: RoomId, people: frozenset[UserId]) -> None:
+    """Whoever is no longer in the configuration leaves our rooms; what their phone holds already stays there."""
+    for user in set(await around.messenger.members(room_id)) - people:
+        try:
+            await insist(partial(around.messenger.remove, room_id, user))
+        except Refused as error:
+            # They get no keys any more, whatever the server says of the room; the door is the server's.
+            log.warning("not_put_out", code=error.code, status=error.status)
 
 
 async def _hang(around: Surroundings, space: RoomId, room_id: RoomId) -> None:

@@ -96,6 +96,13 @@ class Messenger(Protocol):
     async def invite(self, room: RoomId, user: UserId) -> None:
         """Invite; already invited or joined is fine."""
 
+    async def remove(self, room: RoomId, user: UserId) -> None:
+        """Put somebody out of a room of ours; already out is fine.
+
+        Raises:
+            Refused: we have no power there.
+        """
+
     async def join(self, room: RoomId) -> None:
         """Accept an invitation; already joined is fine."""
 

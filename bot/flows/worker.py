@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from bot.domain.arrival import Item
+from bot.domain.arrival import Item, ItemKind
 from bot.domain.errors import Fatal, Mistake, Refused, Transient
 from bot.domain.ids import Lane, SessionId
 from bot.flows.surroundings import Surroundings
@@ -20,6 +20,8 @@ from bot.store import arrivals
 
 SLOTS = 16
 """How many items are under way at once; the homeserver works serially anyway."""
+DOOR_SLOTS = 4
+"""How many invitations of strangers are. Their servers may not answer; nobody else waits for that."""
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
@@ -40,6 +42,7 @@ class Worker:
         self._around = around
         self._handle = handle
         self._slots = asyncio.Semaphore(SLOTS)
+        self._door = asyncio.Semaphore(DOOR_SLOTS)
         self._wakes: dict[Lane, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._due_changed = asyncio.Event()
@@ -87,11 +90,14 @@ class Worker:
         try:
             while True:
                 wake.clear()
-                item = await arrivals.next_of(self._around.database, lane)
-                if item is None and not wake.is_set():
-                    return
-                if item is not None:
-                    failures = await self._try(item, wake, failures)
+                try:
+                    item = await arrivals.next_of(self._around.database, lane)
+                    if item is None and not wake.is_set():
+                        return
+                    if item is not None:
+                        failures = await self._try(item, wake, failures)
+                except Transient as error:
+                    failures = await self._wait_out(error, failures, "database")
         finally:
             # No await between the last look and this line, so a wake-up cannot fall in between.
             del self._wakes[lane]
@@ -99,16 +105,13 @@ class Worker:
     async def _try(self, item: Item, wake: asyncio.Event, failures: int) -> int:
         """Run one item; return how many times in a row it failed for now."""
         try:
-            async with self._slots:
+            async with self._door if item.kind is ItemKind.INVITE else self._slots:
                 await self._handle(item)
         except Hold as hold:
             await _pause(wake, hold.retry_after_s or FIRST_PAUSE_S)
             return 0
         except Transient as error:
-            pause = error.retry_after_s or min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
-            log.info("item_held", kind=item.kind.value, reason=str(error), seconds=round(pause, 1))
-            await asyncio.sleep(pause)
-            return failures + 1
+            return await self._wait_out(error, failures, item.kind.value)
         except (Refused, Mistake) as error:
             await park(self._around, item, error)
         except Fatal:
@@ -118,18 +121,34 @@ class Worker:
             await park(self._around, item, error)
         return 0
 
+    @staticmethod
+    async def _wait_out(error: Transient, failures: int, kind: str) -> int:
+        pause = error.retry_after_s or min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
+        log.info("item_held", kind=kind, reason=str(error), seconds=round(pause, 1))
+        await asyncio.sleep(pause)
+        return failures + 1
+
     async def _watch_the_clock(self) -> None:
         """Let items whose time has come into their lanes."""
         while True:
             self._due_changed.clear()
-            due = await arrivals.next_due(self._around.database)
-            wait_s = (due - self._around.now()) / timedelta(seconds=1) if due else LOOK_EVERY_S
+            try:
+                wait_s = await self._wake_due()
+            except Transient as error:
+                log.info("clock_waits", reason=str(error))
+                wait_s = LOOK_EVERY_S
             if wait_s > 0:
                 await _pause(self._due_changed, min(wait_s, LOOK_EVERY_S))
-                continue
+
+    async def _wake_due(self) -> float:
+        """Wake what is due; return the seconds until there may be more, 0 or less: look again."""
+        due = await arrivals.next_due(self._around.database)
+        wait_s = (due - self._around.now()) / timedelta(seconds=1) if due else LOOK_EVERY_S
+        if wait_s <= 0:
             async with self._around.database.transaction() as tx:
                 lanes = await arrivals.wake_due(tx, self._around.now())
             self.wake(lanes)
+        return wait_s
 
 
 async def _pause(wake: asyncio.Event, seconds: float | None) -> None:

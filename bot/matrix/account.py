@@ -43,7 +43,7 @@ async def log_in(database: Database, transport: Transport, login: Login, *, only
 
 async def give_up_device(database: Database, transport: Transport) -> None:
     """Log out a device that was made a moment ago and must not stay, and forget it."""
-    await transport.call("POST", "/_matrix/client/v3/logout", {})
+    await transport.call("POST", "/_matrix/client/v3/logout", {}, repeats=False)
     async with database.transaction() as tx:
         await facts.remove(tx, facts.ACCESS_TOKEN)
         await facts.remove(tx, facts.DEVICE_ID)

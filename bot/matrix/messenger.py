@@ -76,7 +76,7 @@ class NioMessenger:
         facts = await self._room(room)
         if not facts.encrypted:
             raise Refused("this room is not encrypted", code="not_encrypted")
-        people = [*facts.present(), self._me]
+        people = [*self._readers(facts), self._me]
         event_type, plain = event_of(message)
         content = await self._keys.seal(
             *(room, people, event_type, plain),
@@ -201,6 +201,16 @@ class NioMessenger:
             return "leave"
         return str(answer.get("membership"))
 
+    async def remove(self, room: RoomId, user: UserId) -> None:
+        """See the Protocol."""
+        try:
+            await self._transport.call("POST", f"{_path(room)}/kick", {"user_id": user})
+        except Refused:
+            if await self._membership(room, user) in {"invite", "join"}:
+                raise
+        async with self._database.transaction() as tx:
+            await rooms.set_member(tx, room, user, "leave")
+
     async def join(self, room: RoomId) -> None:
         """See the Protocol."""
         await self._transport.call("POST", f"{_path(room)}/join", {})
@@ -262,7 +272,7 @@ class NioMessenger:
         if not facts.encrypted:
             await self._put(partner.room, event_type, plain | {STEP: txn}, txn)
             return
-        people = [*facts.present(), self._me]
+        people = [*self._readers(facts), self._me]
         sealed = await self._keys.seal(
             partner.room, people, event_type, plain, full_history=_staff_room(facts), to_all=to_all
         )
@@ -297,6 +307,15 @@ class NioMessenger:
     async def members(self, room: RoomId) -> Sequence[UserId]:
         """See the Protocol."""
         return await rooms.present(self._database, room)
+
+    async def readers(self, room: RoomId) -> Sequence[UserId]:
+        """Return who may have the keys of what we write in a room."""
+        facts = await rooms.find(self._database, room)
+        return self._readers(facts) if facts else ()
+
+    def _readers(self, room: Room) -> list[UserId]:
+        """In rooms of staff who is a member is the server's word; who works here is the configuration's."""
+        return [user for user in room.present() if user in self._keys.staff or not _staff_room(room)]
 
     async def _room(self, room: RoomId) -> Room:
         facts = await rooms.find(self._database, room)

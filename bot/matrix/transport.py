@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 FILE_TIMEOUT_S = 120.0
 PAUSES_S = (0.05, 0.25)
-"""Before the second and the third try. Whatever we ask may be asked again: that is the rule of the house."""
+"""Before the second and the third try."""
 
 
 def quote(piece: str) -> str:
@@ -50,8 +50,11 @@ class Transport:
         timeout_s: float | None = None,
         token: bool = True,
         expects: type = dict,
+        repeats: bool = True,
     ) -> Any:
         """Make a request, up to three times, and return its JSON, which is an object everywhere but in one place.
+
+        `repeats` is False for the few requests that mean something else the second time.
 
         Raises:
             Transient: no connection, no answer in time, 5xx, 429, or an answer that is not such JSON.
@@ -60,7 +63,7 @@ class Transport:
         """
         headers = {"Authorization": f"Bearer {self.access_token}"} if token and self.access_token else {}
         seconds = timeout_s or self._timeout_s
-        for pause_s in PAUSES_S:
+        for pause_s in PAUSES_S if repeats else ():
             try:
                 return await self._once(method, path, body, query, headers, seconds, expects)
             except (SlowDown, NoAnswerInTime):

@@ -86,8 +86,15 @@ class Database:
                 raise
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
-        """Read all rows outside of any transaction."""
-        return list(await self._reader.execute_fetchall(sql, values))
+        """Read all rows outside of any transaction.
+
+        Raises:
+            Transient: the disk is in trouble.
+        """
+        try:
+            return list(await self._reader.execute_fetchall(sql, values))
+        except sqlcipher.OperationalError as error:
+            raise Transient(f"database: {type(error).__name__}") from error
 
     async def one(self, sql: str, *values: Any) -> Row | None:
         """Read the first row, or None."""

@@ -167,6 +167,12 @@ async def present(reader: Reader, room_id: RoomId) -> Sequence[UserId]:
     return tuple(UserId(row[0]) for row in rows)
 
 
+async def of_kind(reader: Reader, kind: RoomKind) -> Sequence[RoomId]:
+    """Return the rooms of a kind that we are in."""
+    rows = await reader.all("SELECT room_id FROM rooms WHERE kind = ? AND membership = 'join'", kind.value)
+    return tuple(RoomId(row[0]) for row in rows)
+
+
 async def staff_rooms_of(reader: Reader, user: UserId) -> Sequence[RoomId]:
     """Return the encrypted rooms of the house that a member of staff is in."""
     rows = await reader.all(

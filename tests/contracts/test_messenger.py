@@ -168,6 +168,14 @@ async def test_inviting_leaving_and_joining_again_is_fine(side: Side) -> None:
         await side.messenger.send(room, Outgoing("eins"), txn=a_txn())
 
 
+async def test_whoever_is_put_out_is_no_member_and_again_is_fine(side: Side) -> None:
+    room = await side.messenger.create_room(side.spec(invite=()))
+    await side.messenger.invite(room, side.friend)
+    for _ in range(2):
+        await side.messenger.remove(room, side.friend)
+        assert list(await side.messenger.members(room)) == []
+
+
 async def test_state_is_set_and_again_is_fine(side: Side) -> None:
     room = await side.messenger.create_room(side.spec())
     for _ in range(2):

@@ -232,6 +232,10 @@ class FakeMessenger:
         self.rooms[room].members.setdefault(user, "invite")
 
     @step
+    async def remove(self, room: RoomId, user: UserId) -> None:
+        self.rooms[room].members[user] = "leave"
+
+    @step
     async def join(self, room: RoomId) -> None:
         self.rooms[room].members[self.me] = "join"
 

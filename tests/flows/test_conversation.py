@@ -5,7 +5,7 @@ from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows import identities
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals, links
-from tests.flows.world import ANNA, BERT, JAN, ME, World
+from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, World
 
 
 async def test_the_first_message_opens_a_case_and_arrives_in_it(world: World) -> None:
@@ -327,3 +327,15 @@ async def test_other_bots_are_ignored(world: World) -> None:
     room = await world.chat(UserId("@other-bot:example.org"))
 
     assert world.server.rooms[room].members[ME] == "leave"
+
+
+async def test_who_is_an_admin_is_said_by_the_configuration_not_by_the_room(world: World) -> None:
+    admin_room = world.made("admin")[0]
+    admin_room.members[JAN] = "join"
+    await world.says(JAN, admin_room.room_id, f"!vertrauen {EVA}")
+    await world.says(JAN, admin_room.room_id, "!stimmt 1")
+    assert world.server.confirmed == []
+    assert len([text for text in admin_room.texts() if "Leitung" in text or "Verwaltung" in text]) == 2
+
+    await world.says(CHEF, admin_room.room_id, f"!vertrauen {EVA}")
+    assert world.server.confirmed == [EVA]

@@ -219,3 +219,19 @@ async def test_who_a_customer_is_does_not_change_with_their_rooms(world: World) 
     await world.says(ANNA, new, "wieder da")
     assert bodies(world, case)[-1] == "wieder da"
     assert await rooms.of_user(world.database, ANNA) == customer
+
+
+async def test_at_a_start_whoever_does_not_work_here_any_more_is_put_out(world: World) -> None:
+    former = UserId("@former:example.org")
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "eins")
+    for room in [await world.case_room(ANNA), *world.made("admin"), *world.made("space")]:
+        room.members[former] = "join"
+    world.made("admin")[0].members[JAN] = "join"
+
+    await world.set_up()
+
+    assert all(room.members.get(former) == "leave" for room in [*world.made("admin"), *world.made("space")])
+    assert (await world.case_room(ANNA)).members[former] == "leave"
+    assert world.made("admin")[0].members[JAN] == "leave"  # not an admin
+    assert (await world.case_room(ANNA)).members[JAN] == "invite"

@@ -270,3 +270,11 @@ async def test_a_key_that_nobody_has_is_asked_for_once(meet: Meet) -> None:
     assert not await bot.keys.look_for_key(ROOM, event)
     assert not await bot.keys.look_for_key(ROOM, event)
     assert bot.client.server.count("sendToDevice/m.room_key_request") == 1
+
+
+async def test_steps_of_verifications_beyond_what_a_person_does_get_no_row(meet: Meet) -> None:
+    bot = await meet(BOT)
+    step = {"type": "m.key.verification.request", "sender": EVE, "content": {}}
+    arrived = bot.take_in(*[step] * 200, step | {"sender": ANNA})
+    assert len([event for event in arrived.handshakes if event["sender"] == EVE]) == 60
+    assert arrived.handshakes[-1]["sender"] == ANNA

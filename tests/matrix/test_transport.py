@@ -124,6 +124,20 @@ async def test_a_request_in_trouble_is_made_again_at_once_but_not_for_ever(
     assert asked == requests
 
 
+async def test_what_means_something_else_the_second_time_is_made_once(serve: Serve) -> None:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=502)
+
+    transport = await serve(answer)
+    with pytest.raises(Transient):
+        await transport.call("POST", "/_matrix/client/v3/keys/upload", {}, repeats=False)
+    assert asked == 1
+
+
 async def test_a_server_that_is_silent_is_not_asked_twice(serve: Serve) -> None:
     asked, over = 0, asyncio.Event()
 

@@ -66,8 +66,13 @@ class Backup:
             self._machine.store.remove_value(_VERSION)
             self._machine.store.remove_value(_KEY)
         shown = await self._shown()
-        if shown is not None:
+        if shown is None:
+            return
+        try:
             await self._transport.call("DELETE", f"/_matrix/client/v3/room_keys/version/{quote(shown[0])}")
+        except Refused as error:
+            if error.status != 404:  # else it is gone already
+                raise
 
     def missing(self) -> int:
         """Count the sessions that are not backed up."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from cachetools import LRUCache
 
 from bot.domain.errors import Fatal
 from bot.domain.ids import RoomId, SessionId, UserId
@@ -34,6 +35,7 @@ from bot.matrix.transport import Transport
 log = structlog.get_logger()
 Json = dict[str, Any]
 
+STEPS_AN_HOUR = 60
 _BACKUP = "m.megolm_backup.v1"
 SECRETS = (*(f"m.cross_signing.{usage}" for usage in USAGES), _BACKUP)
 """What the recovery key opens, by its names in secret storage."""
@@ -91,6 +93,8 @@ class Keys:
         self.on_unsigned_staff: Callable[[str, str], None] = lambda user, device: None
         self.on_unreached: Callable[[str, str], None] = lambda room_id, session_id: None
         self.withheld_codes: Counter[str] = Counter()
+        self._clock = clock
+        self._asked_by: LRUCache[str, tuple[int, int]] = LRUCache(10_000)
         self._devices.on_identities = self._identities_learned
         self._sharing.on_unsigned_staff = self._staff_is_unsigned
         self._sharing.on_owed = self._owing.look
@@ -207,9 +211,17 @@ class Keys:
         return await self._backup.restore()
 
     async def replace_identity(self, password: str) -> None:
-        """Give the account a new identity and a new key backup; what was before is not deleted by this."""
+        """Give the account a new identity. The backup has to begin anew after it (`begin_backup_anew`)."""
         await self._signing.replace(password)
+
+    async def begin_backup_anew(self) -> None:
+        """Give up the account's key backup; the next start makes a new one, with a new key."""
         await self._backup.begin_anew()
+
+    @property
+    def staff(self) -> frozenset[str]:
+        """Who works here, as the configuration says."""
+        return self._trust.policy.staff
 
     @property
     def backup_is_foreign(self) -> bool:
@@ -274,7 +286,7 @@ class Keys:
                     codes.append(code)
                     if code == "m.no_olm":
                         self._machine.start_anew(event)
-                elif str(event.get("type")).startswith(PREFIX):
+                elif str(event.get("type")).startswith(PREFIX) and self._may_ask(str(event.get("sender"))):
                     handshakes.append(event)
         self._devices.mark_changed([*changed, *left])
         self._uploads.heed(counts, unused_fallback_types)
@@ -283,6 +295,13 @@ class Keys:
         for code in codes:
             log.warning("key_withheld", code=code)
         return KeysArrived(frozenset(sessions), tuple(codes), tuple(handshakes))
+
+    def _may_ask(self, sender: str) -> bool:
+        """Anybody can send steps of verifications; beyond what a person does they are dropped before they get a row."""
+        hour, count = self._asked_by.get(sender, (0, 0))
+        now = int(self._clock() // 3600)
+        self._asked_by[sender] = (now, count + 1 if hour == now else 1)
+        return self._asked_by[sender][1] <= STEPS_AN_HOUR
 
     async def upkeep(self) -> None:
         """Do what a sync made necessary: refill the server, start anew with devices whose sessions broke.
@@ -367,7 +386,6 @@ class Keys:
             return False
         if await self._backup.fetch(room_id, session_id):
             return True
-        self._machine.asked_sessions.add(session_id)
         body = {"algorithm": MEGOLM, "room_id": room_id, "session_id": session_id}
         sender_key = event["content"].get("sender_key")
         if isinstance(sender_key, str):
@@ -379,6 +397,7 @@ class Keys:
             "requesting_device_id": self._machine.device_id,
         }
         await self._sharing.send_to_device("m.room_key_request", {event["sender"]: {"*": request}})
+        self._machine.asked_sessions.add(session_id)
         return False
 
     async def status(self) -> DeviceStatus:

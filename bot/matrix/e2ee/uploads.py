@@ -58,7 +58,7 @@ class Uploads:
         if not body:
             return
         try:
-            answer = await self._transport.call("POST", "/_matrix/client/v3/keys/upload", body)
+            answer = await self._transport.call("POST", "/_matrix/client/v3/keys/upload", body, repeats=False)
         except Refused as error:
             raise Fatal(
                 "The server has other keys of this device than this key store: an old copy was restored. "
