@@ -30,6 +30,8 @@ class Fault(StrEnum):
 
 
 Choice = Callable[[web.Request], Fault | None]
+Change = Callable[[web.Request, bytes], bytes]
+"""Returns what the server gets to see of a body."""
 
 
 def at_random(faults: list[Fault], share: float, seed: int) -> Choice:
@@ -48,6 +50,7 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self._target = target
         self.choose: Choice = lambda request: None
+        self.change: Change = lambda request, body: body
         self.happened: Counter[Fault] = Counter()
         self._hanging = asyncio.Event()
         self._kept: list[web.Request] = []
@@ -113,7 +116,7 @@ class Proxy:
         async with self._http.request(
             request.method,
             self._target + request.raw_path,
-            data=await request.read(),
+            data=self.change(request, await request.read()),
             headers=headers,
             allow_redirects=False,
         ) as answer:
