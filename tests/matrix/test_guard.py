@@ -13,6 +13,7 @@ from nio.crypto import InboundGroupSession
 from nio.crypto.olm_machine import Olm
 from nio.events import ToDeviceEvent
 from nio.store import SqliteMemoryStore
+from peewee import OperationalError
 
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import RoomId, SessionId, UserId
@@ -362,6 +363,46 @@ async def test_a_ciphertext_counts_once(meet: Meet) -> None:
     anna, bot = await meet(ANNA), await meet(BOT)
     event = await sealed(anna, bot, inner())
     assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+    assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+    assert await bot.keys.open_event(ROOM, event | {"event_id": "$again"}) == Forged("replay")
+
+
+async def test_a_ciphertext_counts_once_after_a_restart_too(meet: Meet) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    event = await sealed(anna, bot, inner())
+    assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+    bot.keys = bot.reopened().keys
+    assert await bot.keys.open_event(ROOM, event | {"event_id": "$again"}) == Forged("replay")
+    assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+
+
+async def test_a_copy_by_somebody_else_does_not_make_the_genuine_event_a_replay(meet: Meet) -> None:
+    anna, bot, _ = await meet(ANNA), await meet(BOT), await meet(EVE)
+    event = await sealed(anna, bot, inner())
+    assert await bot.keys.open_event(ROOM, event | {"sender": EVE, "event_id": "$copy"}) == Forged("owner")
+    assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+
+
+async def test_an_event_is_read_again_without_sql(meet: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    event = await sealed(anna, bot, inner())
+    opened = await bot.keys.open_event(ROOM, event)
+    monkeypatch.setattr(bot.keys._store.database, "execute_sql", lambda *_: pytest.fail("SQL on a second read"))
+    assert await bot.keys.open_event(ROOM, event) == opened
+
+
+async def test_what_could_not_be_written_down_counts_as_not_opened(meet: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    event = await sealed(anna, bot, inner())
+    await bot.keys._devices.query([ANNA])
+
+    def full(*_: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(bot.keys._store, "first_event", full)
+    with pytest.raises(Transient):
+        await bot.keys.open_event(ROOM, event)
+    monkeypatch.undo()
     assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
     assert await bot.keys.open_event(ROOM, event | {"event_id": "$again"}) == Forged("replay")
 

@@ -56,6 +56,7 @@ class Machine(Olm):  # type: ignore[misc]
         self.load()
         self.outbound_group_sessions.clear()
         self.wedged_devices.clear()
+        self.message_index_store.clear()
 
     @property
     def curve25519(self) -> str:

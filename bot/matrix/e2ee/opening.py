@@ -41,7 +41,7 @@ class Opened:
 
 
 class Opening:
-    """Decrypts one event at a time; the machine is only read."""
+    """Decrypts one event at a time; of the machine only the list of opened messages is written."""
 
     def __init__(self, machine: Machine, devices: Devices, trust: Trust) -> None:
         self._machine = machine
@@ -52,7 +52,8 @@ class Opening:
         """Decrypt an event and check everything that can be checked.
 
         Raises:
-            Transient: the sender's devices had to be asked for and the server did not answer.
+            Transient: the sender's devices had to be asked for and the server did not answer, or the key store could
+                not be written; the event counts as not opened.
         """
         content = event["content"]
         session_id, ciphertext = content.get("session_id"), content.get("ciphertext")
@@ -66,13 +67,15 @@ class Opening:
             return decrypted
         plaintext, index = decrypted
         payload = parsed(plaintext)
-        reason = self._fault(payload, room_id, session, index, event)
+        reason = self._fault(payload, room_id)
         if payload is None or reason:
             return Forged(reason)
         sender = event["sender"]
         device = await self._owner(sender, session)
         if device is None:
             return Forged("owner")
+        if self._is_replay(session.id, index, event["event_id"]):
+            return Forged("replay")
         standing = self._trust.standing(sender, device)
         if not self._trust.policy.believes(sender, standing) and await self._devices.query_sender(sender):
             standing = self._trust.standing(sender, device)  # it may have been signed a moment ago
@@ -93,17 +96,26 @@ class Opening:
             return Forged("ciphertext")
         return str(plaintext), int(index)
 
-    def _fault(self, payload: Json | None, room_id: str, session: InboundGroupSession, index: int, event: Json) -> str:
+    def _fault(self, payload: Json | None, room_id: str) -> str:
         if payload is None or not isinstance(payload.get("content"), dict) or not isinstance(payload.get("type"), str):
             return "payload"
         if "state_key" in payload or payload["type"] in STATE_TYPES:
             return "state"
         if payload.get("room_id") != room_id:
             return "room"
-        seen = self._machine.message_index_store
-        if seen.setdefault((session.id, index), event["event_id"]) != event["event_id"]:
-            return "replay"
         return ""
+
+    def _is_replay(self, session_id: str, index: int, event_id: str) -> bool:
+        """Tell whether this message was opened before, under another event id; asked of its own sender's events only.
+
+        Somebody else's copy must not make the genuine event a replay. Only what is written is in memory.
+        """
+        seen, message = self._machine.message_index_store, (session_id, index)
+        if message not in seen:
+            with self._machine.store.one_commit():
+                first = self._machine.store.first_event(session_id, index, event_id)
+            seen[message] = first
+        return bool(seen[message] != event_id)
 
     async def _owner(self, sender: str, session: InboundGroupSession) -> OlmDevice | None:
         """Return the device of the sender that made this session; None if no device of theirs did."""

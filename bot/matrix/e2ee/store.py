@@ -46,6 +46,8 @@ _OWN_TABLES = (
     " PRIMARY KEY (user_id, device_id, session_id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS withheld (number INTEGER PRIMARY KEY, sender TEXT NOT NULL, session_id TEXT NOT NULL,"
     " code TEXT NOT NULL, UNIQUE (sender, session_id)) STRICT",
+    "CREATE TABLE IF NOT EXISTS opened_messages (session_id TEXT NOT NULL, message_index INTEGER NOT NULL,"
+    " event_id TEXT NOT NULL, PRIMARY KEY (session_id, message_index)) STRICT, WITHOUT ROWID",
 )
 
 _WITHHELD_KEPT = 1000
@@ -208,6 +210,22 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
             ).execute()
             # What was backed up before knew less of it.
             self.database.execute_sql("DELETE FROM backed_up WHERE session_id = ?", (session.id,))
+
+    def first_event(self, session_id: str, index: int, event_id: str) -> str:
+        """Return the event by which a message of a session was opened first; it is this one if there was none.
+
+        Kept as long as the session: whoever runs the server can show an old ciphertext again at any time.
+        """
+        message = (session_id, index)
+        added = self.database.execute_sql(
+            "INSERT OR IGNORE INTO opened_messages VALUES (?, ?, ?)", (*message, event_id)
+        )
+        if added.rowcount:
+            return event_id
+        row = self.database.execute_sql(
+            "SELECT event_id FROM opened_messages WHERE session_id = ? AND message_index = ?", message
+        ).fetchone()
+        return str(row[0])
 
     def not_backed_up(self, limit: int) -> list[str]:
         """Return ids of sessions that the backup lacks."""
