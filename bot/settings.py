@@ -125,6 +125,10 @@ class BotSettings(_Section):
             raise Fatal(problem)
         return self.password_file.read_text(encoding="utf-8").strip()
 
+    def has_password_file(self) -> bool:
+        """Tell whether there is a file with the password; after the first start there need not be one."""
+        return self.password_file is not None and self.password_file.is_file()
+
     def password_problem(self) -> str:
         """Return what is wrong with the password's file, or nothing."""
         file = self.password_file

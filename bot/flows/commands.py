@@ -21,6 +21,25 @@ async def run(
     around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
 ) -> None:
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
+    try:
+        await _run(around, item, room, case, called, message)
+    except Mistake as error:
+        await _say_mistake(around, item, error)
+
+
+async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None:
+    """Who gave the command is told, and that is all there is to do: nothing of it waits for anybody."""
+    item = await around.planned(await arrivals.get(around.database, item.id) or item, {"mistake": error.text})
+    text = around.say(error.text, **error.values)
+    await around.send(item, "mistake", item.room_id, Outgoing(text, notice=True))
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+
+
+async def _run(
+    around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
+) -> None:
     verb = called.command.verb if isinstance(called, Call) else None
     if isinstance(called, Call) and called.command.where is Where.ADMIN and item.sender not in around.rules.admins:
         # Who is in the room is the server's word; who is an admin is the configuration's.

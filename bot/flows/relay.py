@@ -213,7 +213,7 @@ async def _said(around: Surroundings, item: Item, message: Message, replaces: Ev
 def _automatic_text(around: Surroundings, message: Message) -> str:
     """Return the sentence a customer gets when we could not carry what they sent."""
     if message.kind is Kind.CALL:
-        return around.say("customer.call", business=around.rules.business)
+        return around.say("customer.call")
     if message.kind not in CARRIED:
         return around.say("customer.unsupported", kind=around.say("kind.other"))
     return around.say("customer.too_large") if message.oversized else ""

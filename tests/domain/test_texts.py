@@ -1,5 +1,6 @@
 """Texts: the same in every language, and placeholders that are nothing but names."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -72,6 +73,23 @@ def test_every_text_can_be_rendered_with_exactly_its_placeholders() -> None:
             names = re.findall(r"\{([^}]*)\}", text)
             rendered = texts.render(key, language, **{name: f"<{name}>" for name in names})
             assert not re.search(r"[{}]", rendered), (language, key)
+
+
+def test_the_code_gives_every_text_exactly_the_values_it_takes() -> None:
+    """A value too many or too few is an error where a person waits for a sentence."""
+    texts = catalogue()["de"]
+    wrong = []
+    for file in CODE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "say" and node.args):
+                continue
+            names = {keyword.arg for keyword in node.keywords}
+            text = node.args[0]
+            if isinstance(text, ast.Constant) and None not in names:
+                takes = set(re.findall(r"\{(\w+)\}", texts[str(text.value)]))
+                wrong += [(file.name, node.lineno, text.value)] if names != takes else []
+
+    assert wrong == []
 
 
 def test_values_are_inserted_once_and_are_never_templates() -> None:

@@ -1,8 +1,10 @@
 """What customers and mechanics see, told as stories."""
 
+import pytest
+
 from bot.domain.case import CaseState
 from bot.domain.ids import RoomId, SessionId, UserId
-from bot.flows import identities
+from bot.flows import identities, stuck
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals, links
 from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, World
@@ -339,3 +341,14 @@ async def test_who_is_an_admin_is_said_by_the_configuration_not_by_the_room(worl
 
     await world.says(CHEF, admin_room.room_id, f"!vertrauen {EVA}")
     assert world.server.confirmed == [EVA]
+
+
+@pytest.mark.parametrize("event_type", ["m.call.invite", "m.rtc.notification"])
+async def test_a_call_is_said_to_both_sides_in_words(world: World, event_type: str) -> None:
+    chat = await world.chat(ANNA)
+    event = world.server.new_event(chat, ANNA, event_type, {"call_id": "1"})
+    await world.take(chat, event)
+    await world.run()
+    assert [text for text in world.server.rooms[chat].texts() if text.startswith("Anrufe kommen")]
+    assert [text for text in (await world.case_room(ANNA)).texts() if text.startswith("📞")]
+    assert await stuck.listed(world.database) == []

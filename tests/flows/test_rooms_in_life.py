@@ -109,6 +109,7 @@ async def test_nothing_is_moved_to_where_it_does_not_belong(world: World, comman
     only(world.server.rooms[first], "nur für Annas Vorgang")
     assert "nur für Annas Vorgang" not in (await world.case_room(BERT)).texts()
     assert command not in bodies(world, chat)
+    assert await stuck.listed(world.database) == []  # who gave it was told, and nothing waits for anybody
 
 
 async def test_answers_wait_for_consent_when_somebody_joins_the_customers_chat(world: World) -> None:
