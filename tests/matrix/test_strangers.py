@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import vodozemac
 
-from bot.domain.ids import RoomId
+from bot.domain.ids import RoomId, UserId
 from bot.domain.message import Forged, NoKey
 from bot.matrix.e2ee.machine import parsed
 from bot.matrix.e2ee.opening import Opened
-from bot.matrix.e2ee.signing import unpadded
+from bot.matrix.e2ee.signing import canonical, unpadded
 from tests.matrix.conftest import Meet
 from tests.matrix.keyserver import Person
 
@@ -139,3 +139,59 @@ async def test_half_an_emoji_is_read_and_a_senseless_one_is_refused(encounter: M
     assert opened.content["body"] == "ab\ufffd"
     event["content"]["ciphertext"] = outbound.encrypt(plain % "\\ud83d")
     assert await bot.keys.open_event(ROOM, event) == Forged("room")
+
+
+def steal(anna: Person) -> None:
+    """Eve publishes a device with Anna's identity key, signed with a fingerprint key and one-time keys of her own."""
+    eve = vodozemac.Account()
+    eve.generate_one_time_keys(20)
+
+    def signed(value: Json) -> Json:
+        return value | {"signatures": {EVE: {"ed25519:SPY": eve.sign(canonical(value)).to_base64()}}}
+
+    keys = {"curve25519:SPY": anna.keys._machine.curve25519, "ed25519:SPY": eve.ed25519_key.to_base64()}
+    device = {"user_id": EVE, "device_id": "SPY", "algorithms": ["m.megolm.v1.aes-sha2"], "keys": keys}
+    anna.client.server.devices[EVE]["SPY"] = signed(device)
+    anna.client.server.one_time[EVE, "SPY"] = {
+        f"signed_curve25519:{key_id}": signed({"key": key.to_base64()}) for key_id, key in eve.one_time_keys.items()
+    }
+
+
+async def reads_on(anna: Person, bot: Person) -> bool:
+    """The bot writes to both of them, to Eve first; can Anna read it?"""
+    await bot.keys.seal(RoomId("!of-eve:x"), [UserId(EVE)], "m.room.message", TEXT, full_history=True)
+    bot.keys.rotate(ROOM)
+    event = await write(bot, anna, "$2")
+    anna.take_in()
+    return isinstance(await anna.keys.open_event(ROOM, event), Opened)
+
+
+@pytest.mark.parametrize("state", ["known", "gone", "after a restart", "after a rollback"])
+async def test_a_device_with_the_identity_key_of_another_is_refused(encounter: Meet, state: str) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
+    await bot.keys._devices.query([ANNA])
+    if state == "gone":
+        bot.keys._devices._store([ANNA], {"device_keys": {ANNA: {}}})
+    if state == "after a restart":
+        bot.keys = bot.reopened().keys
+    if state == "after a rollback":
+        bot.keys._after_rollback()
+    steal(anna)
+    assert await reads_on(anna, bot)
+    assert bot.keys._devices.active(UserId(EVE)) == []
+
+
+async def test_of_two_devices_with_one_identity_key_in_one_answer_the_known_one_stays(encounter: Meet) -> None:
+    anna, bot = await encounter("@zoe:x"), await encounter(BOT)
+    await bot.keys._devices.query([anna.user])
+    steal(anna)
+    await bot.keys._devices.query([EVE, anna.user])  # in this order
+    assert [device.id for device in bot.keys._devices.active(anna.user)] == ["DEV"]
+    assert await reads_on(anna, bot)
+
+
+async def test_nobody_shows_our_own_identity_key(encounter: Meet) -> None:
+    bot = await encounter(BOT)
+    steal(bot)
+    await bot.keys._devices.query([EVE])
+    assert bot.keys._devices.active(UserId(EVE)) == []

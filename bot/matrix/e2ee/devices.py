@@ -124,7 +124,11 @@ class Devices:
         sound = {name: keys for name, payload in devices.items() if (keys := self._keys(user, name, payload))}
         known = self._machine.device_store[user]
         for name, keys in sound.items():
-            if name not in known:
+            if self._machine.key_owners.get(keys["curve25519"], (user, name)) != (user, name):
+                # Olm sessions are filed under this key alone: one begun with the other device's one-time key would
+                # be used for the device that showed the key first, which could then read nothing.
+                log.warning("device_with_key_of_another")
+            elif name not in known:
                 changed[name] = OlmDevice(user, name, keys)
             elif known[name].ed25519 != keys["ed25519"]:
                 # The same device never gets another fingerprint; a server that says so is refused (e2ee, CVE class).
@@ -139,6 +143,7 @@ class Devices:
                 changed[name] = known[name]
         for device in changed.values():
             known[device.id] = device
+            self._machine.key_owners.setdefault(device.curve25519, (user, device.id))
         return changed
 
     def _keys(self, user: str, name: str, payload: Any) -> dict[str, str] | None:

@@ -48,15 +48,24 @@ class Machine(Olm):  # type: ignore[misc]
         self.asked_sessions: set[str] = set()
         self.signed_device_keys: Json | None = None
         self.on_session: Callable[[], None] = lambda: None
+        self.key_owners = self._key_owners()
         store.on_rollback = self.reload
 
     def reload(self) -> None:
         """Forget what is in memory and read the store again: after a rollback memory is ahead of it."""
         self.account = self.store.load_account()
         self.load()
+        self.key_owners = self._key_owners()
         self.outbound_group_sessions.clear()
         self.wedged_devices.clear()
         self.message_index_store.clear()
+
+    def _key_owners(self) -> dict[str, tuple[str, str]]:
+        """Say which device each identity key belongs to, deleted ones too: Olm sessions stay filed under the key."""
+        owners = {self.curve25519: (self.user_id, self.device_id)}
+        for device in self.device_store:
+            owners.setdefault(device.curve25519, (device.user_id, device.id))
+        return owners
 
     @property
     def curve25519(self) -> str:
