@@ -70,18 +70,27 @@ async def _follow(around: Surroundings, item: Item, case: Case, message: Message
 async def _edited_into_command(
     around: Surroundings, item: Item, room: Room, case: Case, message: Message, called: Call | Unknown
 ) -> None:
-    """An answer was edited into a note: its copy disappears from the customer's room. Else it is what it says now."""
+    """An answer was edited into a note: its copy disappears from the customer's room, and what waits never goes there.
+
+    Else it is what it says now.
+    """
     if item.plan is None:
+        begun = await following.under_way(around, item, message.target)
+        halves = [half for other in begun for half in await following.halves(around, other)]
         async with around.database.transaction() as tx:
             plan = await following.plan_deletion(tx, item, message.target)
-            if plan.get("copies"):
-                item = await around.plan(tx, item, plan | {"do": "withdraw"})
+            copies = [*plan.get("copies", []), *halves]
+            if copies or begun:
+                item = await around.plan(tx, item, plan | {"do": "withdraw", "copies": copies})
+                for other in begun:
+                    await arrivals.finish(tx, other)
     if item.plan is None or item.plan.get("do") != "withdraw":
         await commands.run(around, item, room, case, called, message)
         return
     for ordinal, (copy_room, event) in enumerate(item.plan["copies"]):
         await around.messenger.redact(RoomId(copy_room), EventId(event), txn=around.txn(item, "redact", ordinal))
-    await around.send(item, "reply", item.room_id, Outgoing(around.say("case.note_withdrawn"), notice=True))
+    text = around.say("case.note_withdrawn" if item.plan["copies"] else "case.note_kept")
+    await around.send(item, "reply", item.room_id, Outgoing(text, notice=True))
     async with around.database.transaction() as tx:
         await links.forget(tx, [EventId(item.plan["target"])])
         await arrivals.finish(tx, item)

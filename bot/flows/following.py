@@ -61,8 +61,9 @@ async def delete(around: Surroundings, item: Item) -> None:
     for ordinal, (room, event) in enumerate(item.plan["copies"]):
         await around.messenger.redact(RoomId(room), EventId(event), txn=around.txn(item, "redact", ordinal))
     begun = await arrivals.get(around.database, target)
-    if begun and begun.state is not ItemState.DONE and begun.plan is not None:
-        await _delete_half(around, item, begun)
+    if begun and begun.state is not ItemState.DONE:
+        for room, copy in await halves(around, begun):
+            await around.messenger.redact(RoomId(room), EventId(copy), txn=around.txn(item, "redact_half"))
     async with around.database.transaction() as tx:
         await links.forget(tx, [target])
         await arrivals.delete(tx, target, item.sender)
@@ -70,11 +71,21 @@ async def delete(around: Surroundings, item: Item) -> None:
     around.bookkeeping.room_changed(item.room_id)
 
 
-async def _delete_half(around: Surroundings, item: Item, begun: Item) -> None:
-    """An item that was parked on its way may have sent its copy already: it is found by its mark."""
-    assert begun.planned_at is not None
+async def under_way(around: Surroundings, item: Item, target: EventId | None) -> list[Item]:
+    """Return what waits or is parked of an event and of its edits, if its author now says something else there."""
+    if target is None or await arrivals.author_of(around.database, target) != item.sender:
+        return []
+    first = await arrivals.get(around.database, target)
+    begun = [first] if first and first.state is not ItemState.DONE else []
+    stuck = await arrivals.stuck(around.database, item.lane)
+    return begun + [other for other in stuck if other.plan and other.plan.get("about") == target]
+
+
+async def halves(around: Surroundings, begun: Item) -> list[list[str]]:
+    """Return the copies that an item which was parked on its way has sent already: they are found by their mark."""
+    if begun.plan is None or begun.planned_at is None:
+        return []
     txn = around.txn(begun, "relay")
-    for room in await rooms.of_lane(around.database, begun.lane):
-        copy = await around.messenger.find_mark(room, txn, since=begun.planned_at)
-        if copy:
-            await around.messenger.redact(room, copy, txn=around.txn(item, "redact_half"))
+    lane = await rooms.of_lane(around.database, begun.lane)
+    found = [(room, await around.messenger.find_mark(room, txn, since=begun.planned_at)) for room in lane]
+    return [[room, copy] for room, copy in found if copy]
