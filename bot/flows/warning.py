@@ -49,6 +49,7 @@ async def warn(around: Surroundings, item: Item) -> None:
     """Mark the message that was not delivered, say so beside it, and tell the admins."""
     item = await around.planned(item, {"warns": True})
     room = await rooms.find(around.database, item.room_id)
+    told = False
     if item.body["event"] and room and room.membership == "join" and room.encrypted:
         event = EventId(item.body["event"])
         try:
@@ -57,10 +58,12 @@ async def warn(around: Surroundings, item: Item) -> None:
             to_all = item.body["text"].startswith("untrusted.")  # who is told could not read it otherwise
             sentence = Outgoing(text, notice=room.kind is not RoomKind.CUSTOMER, to_all=to_all)
             await around.send(item, "sentence", room.room_id, sentence)
+            told = True
         except Refused as error:
             # Who wrote it cannot be told (they have no device that could read it): the admins must be, all the more.
             log.warning("sender_not_told", code=error.code, status=error.status)
-    await _tell_admins(around, item, room.case_number if room else None)
+    if not told or not item.body["text"]:
+        await _tell_admins(around, item, room.case_number if room else None)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
@@ -77,7 +80,7 @@ def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
 
 async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> None:
     admin_room = await rooms.place(around.database, "admin")
-    if admin_room is None or item.body["text"]:
+    if admin_room is None:
         return
     text = around.say("admin.parked", number=str(number or "–"), reason=item.body["reason"])
     await around.send(item, "admin", admin_room, Outgoing(text, notice=True))

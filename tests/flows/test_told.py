@@ -1,0 +1,44 @@
+"""Nothing fails without somebody hearing of it, and nothing is said that is not so."""
+
+from typing import Any
+
+import pytest
+
+from bot.domain.errors import Refused
+from bot.domain.ids import RoomId, UserId
+from bot.store import arrivals
+from tests.flows.test_verifying import admin_room
+from tests.flows.world import ANNA, BERT, World
+
+Json = dict[str, Any]
+
+
+def member(user: UserId, membership: str, number: int) -> Json:
+    content = {"membership": membership}
+    names = {"type": "m.room.member", "state_key": user, "sender": user, "event_id": f"$member{number}"}
+    return names | {"content": content}
+
+
+async def wakes(world: World, seconds: float) -> None:
+    world.later(seconds=seconds)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+    await world.run()
+
+
+async def test_the_admins_hear_of_what_cannot_be_said_where_it_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    before, put = len(admin_room(world).texts()), world.server._put
+
+    def silent(room: RoomId, *rest: Any) -> Any:
+        if room == case:
+            raise Refused("may not speak", code="M_FORBIDDEN", status=403)
+        return put(room, *rest)
+
+    monkeypatch.setattr(world.server, "_put", silent)
+    await world.says(BERT, case, "von einem Fremden")
+    assert len(admin_room(world).texts()) == before + 1
