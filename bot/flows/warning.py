@@ -97,13 +97,13 @@ async def alarm(around: Surroundings, item: Item) -> None:
 
 
 async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
-    """The key has not come: let others pass, and tell both sides if that lasts (once per session)."""
+    """The key has not come: let others pass, and show it at the message if that lasts."""
     due = around.now() + around.rules.unreadable_notice_after
     async with around.database.transaction() as tx:
         await arrivals.wait_for_key(tx, item, missing.session_id)
         await arrivals.add(
             tx,
-            item_id=derived_item_id(around.key, "unreadable", item.room_id, missing.session_id),
+            item_id=derived_item_id(around.key, "unreadable", item.id),
             lane=item.lane,
             room=item.room_id,
             kind=ItemKind.UNREADABLE,
@@ -129,9 +129,15 @@ async def tell_unreadable(around: Surroundings, item: Item) -> None:
 
 
 async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing: NoKey) -> None:
-    item = await around.planned(item, {"code": missing.withheld.removeprefix("m.") or "unknown"})
+    if item.plan is None:
+        code = missing.withheld.removeprefix("m.") or "unknown"
+        async with around.database.transaction() as tx:
+            says = await _is_first_of_session(tx, around, item, missing)
+            item = await around.plan(tx, item, {"code": code, "says": says})
     assert item.plan is not None
     await around.messenger.react(room.room_id, EventId(item.body["item"]), SIGN, txn=around.txn(item, "sign"))
+    if not item.plan.get("says", True):
+        return
     to_customer = room.kind is RoomKind.CUSTOMER
     text = around.say("customer.unreadable" if to_customer else "case.unreadable_from_staff")
     await around.send(item, "sentence", room.room_id, Outgoing(text, notice=not to_customer))
@@ -143,3 +149,23 @@ async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing:
         reason, number = around.say(f"withheld.{item.plan['code']}"), str(case.number) if case else "–"
         text = around.say("admin.unreadable", number=number, reason=reason)
         await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
+
+
+async def _is_first_of_session(tx: Tx, around: Surroundings, item: Item, missing: NoKey) -> bool:
+    """Every message gets its sign, but the sentences are said once per session: an item that is done says they were."""
+    marker = derived_item_id(around.key, "unreadable_told", item.room_id, missing.session_id)
+    added = await arrivals.add(
+        tx,
+        item_id=marker,
+        lane=item.lane,
+        room=item.room_id,
+        kind=ItemKind.UNREADABLE,
+        sender=item.sender,
+        sent_at=item.sent_at,
+        arrived_at=around.now(),
+        body={},
+    )
+    told = await arrivals.get(tx, marker)
+    if added and told:
+        await arrivals.finish(tx, told)
+    return added

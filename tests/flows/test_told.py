@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import Refused
-from bot.domain.ids import RoomId, UserId
+from bot.domain.ids import RoomId, SessionId, UserId
 from bot.store import arrivals
 from tests.flows.test_verifying import admin_room
 from tests.flows.world import ANNA, BERT, World
@@ -24,6 +24,25 @@ async def wakes(world: World, seconds: float) -> None:
     async with world.database.transaction() as tx:
         await arrivals.wake_due(tx, world.now())
     await world.run()
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_every_unreadable_message_has_its_sign_and_the_session_its_sentences(world: World, deleted: bool) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    world.server.missing_keys.add(SessionId("lost"))
+    first = await world.writes(ANNA, chat, "eins", session="lost")
+    await wakes(world, 11)
+    if deleted:
+        await world.take(chat, world.server.new_event(chat, ANNA, "m.room.redaction", {"redacts": first}))
+    await wakes(world, 61)
+    second = await world.writes(ANNA, chat, "zwei", session="lost")
+    await wakes(world, 11)
+    await wakes(world, 61)
+    signs = [e["content"]["m.relates_to"] for e in world.server.rooms[chat].events if e["type"] == "m.reaction"]
+    assert [sign["event_id"] for sign in signs] == ([second] if deleted else [first, second])
+    assert len([text for text in world.server.rooms[chat].texts() if "nicht lesen" in text]) == 1
+    assert len([text for text in admin_room(world).texts() if "keinen Grund genannt" in text]) == 1
 
 
 async def test_the_admins_hear_of_what_cannot_be_said_where_it_failed(
