@@ -309,8 +309,8 @@ async def _watch_identities(parts: Parts) -> None:
     keys.on_unsigned_staff, keys.on_identities, keys.on_unreached = lacks_signature, learned, not_reached
     while True:
         for user, master_key in keys.changed_identities():
-            await identities.announce_change(parts.around, user, master_key)
-            keys.identity_announced(user, master_key)
+            if await identities.announce_change(parts.around, user, master_key):
+                keys.identity_announced(user, master_key)
         while unsigned:
             await identities.ask_to_sign(parts.around, *_named(unsigned.pop()))
         while unreached:

@@ -9,19 +9,54 @@ from bot.domain.message import Outgoing
 from bot.domain.room import RoomKind
 from bot.flows.intake import SETTLING
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, cases, facts, rooms
+from bot.store.database import Tx
 
 
-async def announce_change(around: Surroundings, user: UserId, master_key: str) -> None:
-    """Somebody has another identity than before: one line where it matters, once for each new identity."""
-    name = ("identity", user, master_key)
+async def announce_change(around: Surroundings, user: UserId, master_key: str) -> bool:
+    """Somebody has another identity than before: one line where it matters, once for each change.
+
+    False: it could not be put anywhere yet, though it matters. Ask again later.
+    """
     if user in around.rules.staff:
-        await _alarm(around, "admin", {"text": "admin.staff_identity", "values": {"user": user}}, name)
-        return
+        room = await rooms.place(around.database, "admin")
+        body = {"text": "admin.staff_identity", "values": {"user": user}}
+        if room:
+            await _add_change(around, user, master_key, room_lane(room), room, ItemKind.ALARM, body)
+        return room is not None
     customer = await rooms.of_user(around.database, user)
-    room = await rooms.customer_room(around.database, customer) if customer else None
-    if customer and room:
-        await _add(around, customer_lane(customer), room, ItemKind.IDENTITY, {"customer": customer}, name)
+    if customer is None:
+        return True
+    lane = customer_lane(customer)
+    room = await rooms.customer_room(around.database, customer) or await _any_room(around, lane)
+    if room:
+        await _add_change(around, user, master_key, lane, room, ItemKind.IDENTITY, {"customer": customer})
+    return room is not None or await cases.latest_of(around.database, customer) is None
+
+
+async def _any_room(around: Surroundings, lane: Lane) -> RoomId | None:
+    """Who left their chat comes back as the same customer: what staff must know waits in their lane, not their room."""
+    return next(iter(await rooms.of_lane(around.database, lane)), None)
+
+
+async def _add_change(
+    around: Surroundings,
+    user: UserId,
+    master_key: str,
+    lane: Lane,
+    room: RoomId,
+    kind: ItemKind,
+    body: dict[str, Any],
+) -> None:
+    """Add the item with the number of the change: an identity that was there before is a change as well."""
+    name = derived_item_id(around.key, "identity", user)
+    async with around.database.transaction() as tx:
+        number, _, announced = (await facts.get(tx, name) or "0 ").partition(" ")
+        if announced == master_key:
+            return
+        await facts.put(tx, name, f"{int(number) + 1} {master_key}")
+        await _put(tx, around, lane, room, kind, body, ("identity", user, master_key, number))
+    around.bookkeeping.lanes_changed([lane])
 
 
 async def tell(around: Surroundings, item: Item) -> None:
@@ -78,16 +113,30 @@ async def _add(
     after: timedelta | None = None,
 ) -> None:
     async with around.database.transaction() as tx:
-        added = await arrivals.add(
-            tx,
-            item_id=derived_item_id(around.key, *name),
-            lane=lane,
-            room=room,
-            kind=kind,
-            sender=around.rules.me,
-            sent_at=around.now(),
-            arrived_at=around.now(),
-            body=body,
-            due_at=around.now() + after if after else None,
-        )
+        added = await _put(tx, around, lane, room, kind, body, name, after=after)
     around.bookkeeping.lanes_changed([lane] if added else [])
+
+
+async def _put(
+    tx: Tx,
+    around: Surroundings,
+    lane: Lane,
+    room: RoomId,
+    kind: ItemKind,
+    body: dict[str, Any],
+    name: tuple[str, ...],
+    *,
+    after: timedelta | None = None,
+) -> bool:
+    return await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, *name),
+        lane=lane,
+        room=room,
+        kind=kind,
+        sender=around.rules.me,
+        sent_at=around.now(),
+        arrived_at=around.now(),
+        body=body,
+        due_at=around.now() + after if after else None,
+    )

@@ -6,9 +6,11 @@ import pytest
 
 from bot.domain.errors import Refused
 from bot.domain.ids import RoomId, SessionId, UserId
+from bot.flows import identities
+from bot.flows.intake import RoomUpdate
 from bot.store import arrivals
 from tests.flows.test_verifying import admin_room
-from tests.flows.world import ANNA, BERT, World
+from tests.flows.world import ANNA, BERT, ME, World
 
 Json = dict[str, Any]
 
@@ -61,3 +63,16 @@ async def test_the_admins_hear_of_what_cannot_be_said_where_it_failed(
     monkeypatch.setattr(world.server, "_put", silent)
     await world.says(BERT, case, "von einem Fremden")
     assert len(admin_room(world).texts()) == before + 1
+
+
+async def test_staff_hear_of_every_new_identity_also_of_a_customer_who_left(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = await world.case_room(ANNA)
+    await world.take_in(RoomUpdate(chat, "leave", (member(ME, "leave", 1),)))
+    await world.run()
+    for key in ("B", "B", "A", "B", "A"):
+        assert await identities.announce_change(world.around, ANNA, key)
+        await world.run()
+    assert len([text for text in case.texts() if text.startswith("🔑")]) == 4
+    assert await identities.announce_change(world.around, BERT, "B")
