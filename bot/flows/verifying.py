@@ -262,7 +262,10 @@ async def _follow(around: Surroundings, item: Item) -> None:
         partner = plan["answers"][-1][0]
         tells = _told("verification.not_signed", **plan["tells"]["values"])
         plan = plan | {"answers": [[partner, *cancellation(KEY_MISMATCH)]], "tells": tells}
-    await _answer(around, item, plan["answers"])
+    reached = await _answer(around, item, plan["answers"])
+    if plan["tells"] and not reached:
+        names = {name: plan["tells"]["values"][name] for name in ("user", "number")}
+        plan = plan | {"tells": _told("verification.not_reached", **names)}
     if plan["says"]:
         await _say(around, item, plan["says"])
     admin_room = await rooms.place(around.database, "admin")
@@ -275,13 +278,17 @@ async def _follow(around: Surroundings, item: Item) -> None:
         around.bookkeeping.room_changed(item.room_id)
 
 
-async def _answer(around: Surroundings, item: Item, answers: list[list[Any]]) -> None:
+async def _answer(around: Surroundings, item: Item, answers: list[list[Any]]) -> bool:
+    """Answer their client. False: it was not told a step without which nothing can go on there."""
+    reached = True
     for ordinal, (partner, step, content) in enumerate(answers):
         try:
             await around.send_handshake(item, ordinal, Partner(**partner), step, content)
         except Refused as error:
-            # Their client cannot be told; it gives up by itself.
+            # Their client cannot be told; it gives up by itself. That we gave up stays true all the same.
             log.info("handshake_refused", code=error.code, status=error.status)
+            reached = reached and step == "cancel"
+    return reached
 
 
 async def _say(around: Surroundings, item: Item, text: str) -> None:

@@ -9,7 +9,7 @@ from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows import identities
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals
-from tests.flows.test_verifying import admin_room
+from tests.flows.test_verifying import admin_room, in_inbox, orders
 from tests.flows.world import ANNA, BERT, ME, World
 
 Json = dict[str, Any]
@@ -76,3 +76,19 @@ async def test_staff_hear_of_every_new_identity_also_of_a_customer_who_left(worl
         await world.run()
     assert len([text for text in case.texts() if text.startswith("🔑")]) == 4
     assert await identities.announce_change(world.around, BERT, "B")
+
+
+async def test_nothing_counts_as_verified_that_the_phone_was_not_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jan = await in_inbox(world)
+    await jan.shows()
+    await jan.matches()
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Refused("no", code="M_FORBIDDEN", status=403)
+
+    monkeypatch.setattr(world.server, "send_handshake", refuse)
+    said = await orders(world, "!stimmt 1")
+    assert "nicht Bescheid geben" in said
+    assert "✅" not in said
