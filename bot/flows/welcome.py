@@ -116,10 +116,15 @@ async def _offer_encrypted_room(around: Surroundings, item: Item, room: Room) ->
     assert item.plan is not None
     if not item.plan["says"]:
         return
+    await _say_where_to_write(around, item, "unencrypted", room)
+
+
+async def _say_where_to_write(around: Surroundings, item: Item, step: str, room: Room) -> None:
+    """Invite first: what the sentence says about that has to be true."""
     invited = await _make_customer_room(around, customer_of(room))
     text = "customer.unencrypted" if invited else "customer.unencrypted_no_invite"
     sentence = Outgoing(around.say(text, business=around.rules.business))
-    await around.send_plain(item, "unencrypted", room.room_id, sentence)
+    await around.send_plain(item, step, room.room_id, sentence)
 
 
 async def _make_customer_room(around: Surroundings, customer: CustomerId) -> bool:
@@ -155,8 +160,7 @@ async def say_unusable(around: Surroundings, item: Item, room: Room) -> None:
             answers = answers and await around.may_answer(tx, item, customer_of(room), "unusable")
             item = await around.plan(tx, item, {"answers": bool(answers)})
     if item.plan and item.plan["answers"] and room.membership == "join" and not room.encrypted:
-        text = around.say("customer.unencrypted", business=around.rules.business)
-        await around.send_plain(item, "unusable", room.room_id, Outgoing(text))
+        await _say_where_to_write(around, item, "unusable", room)
     await _finish(around, item)
 
 

@@ -92,3 +92,24 @@ async def test_nothing_counts_as_verified_that_the_phone_was_not_told(
     said = await orders(world, "!stimmt 1")
     assert "nicht Bescheid geben" in said
     assert "✅" not in said
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+async def test_an_invitation_that_is_spoken_of_is_made(
+    world: World, monkeypatch: pytest.MonkeyPatch, blocked: bool
+) -> None:
+    chat = await world.chat(ANNA, encrypted=False)
+    invite = world.server.invite
+    invited: list[UserId] = []
+
+    async def noted(room: RoomId, user: UserId) -> None:
+        invited.append(user)
+        if blocked:
+            raise Refused("blocked", code="M_FORBIDDEN", status=403)
+        await invite(room, user)
+
+    monkeypatch.setattr(world.server, "invite", noted)
+    world.later(hours=2)
+    await world.says(ANNA, chat, "Hallo?")
+    assert invited == [ANNA]
+    assert ("keine Einladungen" in world.server.rooms[chat].texts()[-1]) == blocked
