@@ -12,10 +12,12 @@ async def notice(around: Surroundings, item: Item) -> None:
     """Somebody else joined or left a room of ours or of a customer."""
     room = await rooms.find(around.database, item.room_id)
     user, membership = UserId(item.body["user"]), item.body["membership"]
+    staff = around.rules.staff
     if room and room.membership == "join":
         if room.kind is RoomKind.CUSTOMER:
             await _in_customer_room(around, item, room, user)
-        elif room.ours and room.encrypted and membership == "join" and user in around.rules.staff:
+        elif room.ours and room.encrypted and membership == room.members.get(user) == "join" and user in staff:
+            # Who has left again since must not get the keys any more.
             await around.messenger.share_history(room.room_id, user)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)

@@ -10,7 +10,7 @@ from bot.flows import identities
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals
 from tests.flows.test_verifying import admin_room, in_inbox, orders
-from tests.flows.world import ANNA, BERT, ME, World
+from tests.flows.world import ANNA, BERT, JAN, ME, World
 
 Json = dict[str, Any]
 
@@ -113,3 +113,14 @@ async def test_an_invitation_that_is_spoken_of_is_made(
     await world.says(ANNA, chat, "Hallo?")
     assert invited == [ANNA]
     assert ("keine Einladungen" in world.server.rooms[chat].texts()[-1]) == blocked
+
+
+async def test_who_has_left_again_gets_no_keys(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    for number, membership in enumerate(("join", "leave")):
+        event = member(JAN, membership, number)
+        await world.take_in(RoomUpdate(case, "join", (event,), (event,)))
+    await wakes(world, 4)
+    assert (case, JAN) not in world.server.shared
