@@ -98,6 +98,8 @@ async def _edited_into_command(
 
 
 async def _send_on(around: Surroundings, item: Item, case: Case, message: Message) -> None:
+    if item.plan is not None and item.plan.get("do") != "nothing":
+        await _check_still_theirs(around, item, case)
     if item.plan is None:
         _check_carried(around, message)
         room = await reachable_room(around, case)
@@ -120,6 +122,22 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(case.number)
+
+
+async def _check_still_theirs(around: Surroundings, item: Item, case: Case) -> None:
+    """A plan says where an answer goes; who is in that room may have changed since it was made.
+
+    Raises:
+        Mistake: it would reach somebody else or nobody, and it was not sent before.
+    """
+    assert item.plan is not None
+    assert item.planned_at is not None
+    try:
+        await reachable_room(around, case)
+    except Mistake:
+        room = RoomId(item.plan["room"])
+        if await around.messenger.find_mark(room, around.txn(item, "relay"), since=item.planned_at) is None:
+            raise
 
 
 async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Message) -> dict[str, Any]:

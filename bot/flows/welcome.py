@@ -21,6 +21,7 @@ from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
 
+INVITATION_LASTS = timedelta(hours=6)
 AT_MOST_EVERY = timedelta(hours=1)
 """How often somebody who writes in a room that we cannot use is told where to write instead."""
 
@@ -28,7 +29,14 @@ log = structlog.get_logger()
 
 
 async def accept(around: Surroundings, item: Item) -> None:
-    """Join, unless a bot that we are told to ignore invited us. The room is judged once we can see it."""
+    """Join, unless a bot that we are told to ignore invited us. The room is judged once we can see it.
+
+    A server that has not answered for hours is given up: the same person may invite us again, in the same lane.
+    """
+    if around.now() - item.arrived_at > INVITATION_LASTS:
+        log.warning("invitation_given_up")
+        await _finish(around, item)
+        return
     try:
         if item.sender in around.rules.ignored:
             await around.messenger.leave(item.room_id)
