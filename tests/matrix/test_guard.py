@@ -292,6 +292,44 @@ async def test_a_new_device_reads_on_and_a_removed_one_changes_the_session(meet:
     assert isinstance(await phone.keys.open_event(ROOM, third), NoKey)
 
 
+@pytest.mark.parametrize("lists", [{}, {ANNA: None}])
+async def test_a_list_that_was_not_given_is_asked_for_again(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch, lists: Json
+) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    await send(bot, anna)
+    with monkeypatch.context() as away:
+        away.setattr(bot.client, "_query", lambda *_: {"device_keys": lists, "failures": {"x": {}}})
+        bot.keys.take_in([], [ANNA], [], {"signed_curve25519": 50}, None)
+        await bot.keys.upkeep()
+        before = bot.client.server.count("keys/query")
+        await send(bot, anna, event_id="$2")
+        await bot.keys.upkeep()
+        assert bot.client.server.count("keys/query") == before  # not with each message and sync
+    del bot.client.server.devices[ANNA]["DEV"]  # she had logged it out while her server was away
+    new = await meet(ANNA, "NEW", start=False)
+    await new.keys._uploads.refill()
+    monkeypatch.setattr("bot.matrix.e2ee.devices.ASK_AGAIN_AFTER_S", 0.0)  # a minute later
+    await bot.keys.upkeep()
+    event = await send(bot, anna, event_id="$3")
+    anna.take_in(), new.take_in()
+    assert isinstance(await anna.keys.open_event(ROOM, event), NoKey)
+    assert isinstance(await new.keys.open_event(ROOM, event), Opened)
+    before = bot.client.server.count("keys/query")
+    await bot.keys.upkeep()
+    assert bot.client.server.count("keys/query") == before
+
+
+async def test_a_change_that_is_announced_is_asked_for_at_once(meet: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    with monkeypatch.context() as away:
+        away.setattr(bot.client, "_query", lambda *_: {"device_keys": {}, "failures": {"x": {}}})
+        await bot.keys._devices.query([ANNA])
+    bot.keys.take_in([], [ANNA], [], {"signed_curve25519": 50}, None)
+    await bot.keys.upkeep()
+    assert [device.id for device in bot.keys._devices.active(anna.user)] == ["DEV"]
+
+
 async def test_a_member_who_left_cannot_read_on(meet: Meet) -> None:
     anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
     await send(bot, anna, eve)

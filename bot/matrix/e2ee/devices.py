@@ -22,7 +22,10 @@ Json = dict[str, Any]
 
 USERS_PER_REQUEST = 250
 ASK_AGAIN_AFTER_S = 60.0
-"""An unknown device of a sender makes us ask once in this time, so that strangers cannot keep us asking."""
+"""An unknown device of a sender makes us ask once in this time, so that strangers cannot keep us asking.
+
+So does a list that the server could not give us: their own server was away, and asking may take ten seconds.
+"""
 
 
 class Devices:
@@ -35,16 +38,20 @@ class Devices:
         self._transport = transport
         self._stale: set[str] = set()
         self._asked_at: dict[str, float] = {}
+        self._unanswered_at: dict[str, float] = {}
         self._next: tuple[set[str], asyncio.Task[None]] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def mark_changed(self, users: Iterable[str]) -> None:
         """The server said that these lists changed, or that it no longer tells us about them."""
-        self._stale.update(users)
+        changed = set(users)
+        self._stale |= changed
+        for user in changed & self._unanswered_at.keys():
+            del self._unanswered_at[user]  # their server is back
 
     def stale(self, users: Iterable[str]) -> set[str]:
-        """Return those whose list changed since we last asked."""
-        return self._stale & set(users)
+        """Return those whose list changed since we last asked, without those it was in vain for a moment ago."""
+        return {user for user in self._stale & set(users) if not _is_recent(self._unanswered_at.get(user))}
 
     def active(self, user: str) -> list[OlmDevice]:
         """Return the devices of a user that exist now, without the one we are."""
@@ -86,35 +93,43 @@ class Devices:
                 body = {"device_keys": {user: [] for user in part}, "timeout": 10_000}
                 answer = await self._transport.call("POST", "/_matrix/client/v3/keys/query", body)
                 self._store(part, answer)
+                self._note_unanswered(part, answer)
             except BaseException:
                 self._stale.update(part)
                 raise
 
+    def _note_unanswered(self, users: list[str], answer: Json) -> None:
+        """Whose list is not in the answer (their server is among its `failures`) is still to be asked for.
+
+        Else a device that was removed meanwhile would go on getting keys, and a new one would get none.
+        """
+        found, now = _device_lists(answer), time.monotonic()
+        for user in users:
+            if user in found:
+                self._unanswered_at.pop(user, None)
+            else:
+                self._stale.add(user)
+                self._unanswered_at[user] = now
+
     async def query_stale(self) -> None:
         """Ask for every list that changed, so that a new identity is noticed before somebody is written to."""
-        await self.query(self._stale)
+        await self.query(self.stale(self._stale))
 
     async def query_sender(self, user: str) -> bool:
         """Ask again about a sender whose device we do not know; False if we asked a moment ago."""
-        now = time.monotonic()
-        if user not in self._stale and now - self._asked_at.get(user, -ASK_AGAIN_AFTER_S) < ASK_AGAIN_AFTER_S:
+        if not self.stale([user]) and _is_recent(self._asked_at.get(user)):
             return False
-        self._asked_at[user] = now
+        self._asked_at[user] = time.monotonic()
         await self.query([user])
         return True
 
     def _store(self, users: list[str], answer: Json) -> None:
-        found = answer.get("device_keys")
-        found = found if isinstance(found, dict) else {}
-        changed: dict[str, dict[str, OlmDevice]] = {}
-        for user in users:
-            devices = found.get(user)
-            if isinstance(devices, dict):
-                changed[user] = self._devices(user, devices)
+        found = _device_lists(answer)
+        changed = {user: self._devices(user, found[user]) for user in users if user in found}
         with self._machine.store.one_commit():
             if any(changed.values()):
                 self._machine.store.save_device_keys(changed)
-            learned = [user for user in users if isinstance(found.get(user), dict) and self._trust.learn(user, answer)]
+            learned = [user for user in users if user in found and self._trust.learn(user, answer)]
         if learned:
             self.on_identities(learned)
 
@@ -161,3 +176,14 @@ class Devices:
             return found if self._machine.verify_json(payload, found["ed25519"], user, name) else None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+
+
+def _device_lists(answer: Json) -> dict[str, Json]:
+    """Return the lists that an answer holds. Who has no devices has an empty one."""
+    found = answer.get("device_keys")
+    found = found if isinstance(found, dict) else {}
+    return {user: devices for user, devices in found.items() if isinstance(devices, dict)}
+
+
+def _is_recent(asked_at: float | None) -> bool:
+    return asked_at is not None and time.monotonic() - asked_at < ASK_AGAIN_AFTER_S
