@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -134,6 +134,8 @@ async def opened(
             try:
                 yield _wired(settings, master, database, transport, keys)
             finally:
+                with suppress(Transient):  # the next start makes new sessions
+                    keys.rest()
                 keys.close()
         finally:
             await transport.close()

@@ -15,7 +15,7 @@ from bot.domain.errors import Fatal
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.domain.message import Forged, NoKey, Untrusted
 from bot.domain.room import Rotation
-from bot.matrix.e2ee import secret_storage, signing, withheld
+from bot.matrix.e2ee import resting, secret_storage, signing, withheld
 from bot.matrix.e2ee.backup import Backup
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
@@ -158,10 +158,22 @@ class Keys:
         """
         await self._check_device()
         await self._watermark.check()
+        self._sharing.go_on_with(resting.take_up(self._machine))
+        if self._sharing.sessions:
+            await self._watermark.show()
         await self._signing.refuse_foreign()
         await self._uploads.refill()
         await self._signing.ensure()
         await self._backup.prepare(self._identity())
+
+    def rest(self) -> None:
+        """An orderly stop: the next start goes on with our sessions. Nothing may be sent after this.
+
+        Raises:
+            Transient: the key store could not be written; then the next start makes new ones.
+        """
+        resting.lay_down(self._machine, self._sharing.sessions)
+        self._sharing.forget_all()
 
     async def keep_safe(self) -> None:
         """Back up and remember how far we are, until cancelled."""

@@ -72,6 +72,19 @@ class Sharing:
         """Use a new session from the next message on."""
         self._outbound.pop(room_id, None)
 
+    @property
+    def sessions(self) -> dict[str, Outbound]:
+        """The sessions under way, by their rooms."""
+        return self._outbound
+
+    def go_on_with(self, sessions: dict[str, Outbound]) -> None:
+        """Use these sessions. What happened to devices meanwhile has to be asked for before the first use."""
+        for outbound in sessions.values():
+            # nio's own limits are fixed (sessions.py:365) and raise in the middle of a send; ours are the room's.
+            outbound.session.max_messages, outbound.session.max_age = sys.maxsize, timedelta.max
+            self._devices.mark_changed(outbound.members)
+        self._outbound |= sessions
+
     def forget_all(self) -> None:
         """After a rollback no session may be used that the store does not know."""
         self._outbound.clear()

@@ -46,6 +46,7 @@ _OWN_TABLES = (
     " PRIMARY KEY (user_id, device_id, session_id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS withheld (number INTEGER PRIMARY KEY, sender TEXT NOT NULL, session_id TEXT NOT NULL,"
     " code TEXT NOT NULL, UNIQUE (sender, session_id)) STRICT",
+    "CREATE TABLE IF NOT EXISTS resting_sessions (room_id TEXT PRIMARY KEY, facts TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS opened_messages (session_id TEXT NOT NULL, message_index INTEGER NOT NULL,"
     " event_id TEXT NOT NULL, PRIMARY KEY (session_id, message_index)) STRICT, WITHOUT ROWID",
 )
@@ -294,6 +295,16 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
     def count_sent(self) -> None:
         """Keys are about to be sent; part of the commit that moves the ratchets."""
         self.set_value(_SENT, str(self.sent() + 1))
+
+    def lay_down(self, room_id: str, facts: str) -> None:
+        """Keep a session of ours until the next start."""
+        self.database.execute_sql("INSERT OR REPLACE INTO resting_sessions VALUES (?, ?)", (room_id, facts))
+
+    def take_up(self) -> list[tuple[str, str]]:
+        """Return the sessions that were laid down, by their rooms; they stand here no longer."""
+        rows: Any = self.database.execute_sql("SELECT room_id, facts FROM resting_sessions").fetchall()
+        self.database.execute_sql("DELETE FROM resting_sessions")
+        return [(str(room_id), str(facts)) for room_id, facts in rows]
 
     def keep_outbound(self, session_id: str, room_id: str, session_key: str, created_ms: int) -> None:
         """Keep the key of a session of ours as it was at its first message, for who is invited later."""
