@@ -7,7 +7,7 @@ from bot.app import alone, login_of, opened, persistently, rules_of, start_keys
 from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import UserId
 from bot.domain.secrets import Purpose, derive
-from bot.matrix.account import new_device, other_devices, remove_other_devices
+from bot.matrix.account import new_device, remove_other_devices
 from bot.matrix.e2ee.keys import DeviceStatus, opened_secrets
 from bot.matrix.e2ee.secret_storage import SecretStorage, as_words, from_words
 from bot.matrix.transport import Transport
@@ -27,8 +27,7 @@ async def device_status(settings: Settings) -> DeviceStatus:
         raise Fatal("The bot has not been started with this folder yet, so it has no device. Run `botschaft run`.")
     async with opened(settings, looks_only=True) as parts:
         try:
-            status = await parts.keys.status()
-            return status.with_others(await other_devices(parts.transport, status.device_id))
+            return await parts.keys.status()
         except Transient as error:
             raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
 

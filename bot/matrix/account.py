@@ -60,16 +60,11 @@ async def new_device(transport: Transport, login: Login) -> tuple[str, str]:
     return device, transport.access_token
 
 
-async def other_devices(transport: Transport, own: str) -> list[str]:
-    """Return the names of all devices that are logged in to the account but this one, with keys or without."""
-    answer = await transport.call("GET", "/_matrix/client/v3/devices")
-    names = [str(device.get("device_id")) for device in answer.get("devices") or [] if isinstance(device, dict)]
-    return sorted(name for name in names if name != own)
-
-
 async def remove_other_devices(transport: Transport, login: Login, keep: str) -> int:
     """Log out every device of the account that an installation of ours made, but this one; return how many."""
-    ours = [name for name in await other_devices(transport, keep) if name.startswith(PREFIX)]
+    answer = await transport.call("GET", "/_matrix/client/v3/devices")
+    names = [str(device.get("device_id")) for device in answer.get("devices") or [] if isinstance(device, dict)]
+    ours = [name for name in names if name.startswith(PREFIX) and name != keep]
     if ours:
         user = {"type": "m.id.user", "user": login.user}
         auth = {"type": "m.login.password", "identifier": user, "password": login.password}

@@ -264,8 +264,8 @@ async def test_only_admins_in_the_admin_room_confirm(world: World) -> None:
     jan = await in_inbox(world)
     await jan.shows()
     await world.says(CHEF, world.made("inbox:annahme")[0].room_id, "!stimmt 1")
-    assert "nur im Raum der Verwaltung" in world.made("inbox:annahme")[0].texts()[-1]
-    assert "keine Nummer" in await orders(world, "!stimmt 1", EVA)
+    assert "nur für die Verwaltung" in world.made("inbox:annahme")[0].texts()[-1]
+    assert "nur für die Verwaltung" in await orders(world, "!stimmt 1", EVA)
     assert "mac" not in jan.steps()
 
 

@@ -95,7 +95,9 @@ async def test_twenty_rooms_are_back_after_a_lost_disk(
     peers = [await new_peer(await business.account("bert"), cross_sign=True) for _ in range(OTHERS)]
     customers = {await peer.start_chat(bot): peer for peer in peers}
     cases = await exchange(customers, talk, "Vorher")
-    words = await recovery_key(business)  # whose restart makes a second session of each room
+    words = await recovery_key(business)
+    await business.kill()  # after which every room has a second session
+    await business.start()
     assert await exchange(customers, talk, "Nachher") == cases
     await everything_is_backed_up(business)
     before = await status(business)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,6 @@ class DeviceStatus:
     not_backed_up: int  # sessions
     recoverable: bool  # there is a recovery key
     problems: list[str] = field(default_factory=list)
-
-    def with_others(self, devices: list[str]) -> "DeviceStatus":
-        """Return the same, with what is to be said of other devices of the account."""
-        if not devices:
-            return self
-        names = ", ".join(name if name.isalnum() else "?" for name in devices[:5])
-        problem = (
-            f"Other devices are logged in to the bot's account ({names}). They are given no keys, but whoever owns "
-            "them knows the password: log them out and change it."
-        )
-        return replace(self, problems=[*self.problems, problem])
 
 
 class Keys:
@@ -436,6 +425,12 @@ class Keys:
             problems.append("This key store holds no cross-signing identity.")
         elif shown.device:
             problems += [f"Missing or wrong on the server: {fault}." for fault in self._signing.faults(shown, identity)]
+        if shown.others:
+            names = ", ".join(name if name.isalnum() else "?" for name in shown.others[:5])
+            problems.append(
+                f"Other devices are logged in to the bot's account ({names}). They are given no keys, but whoever owns "
+                "them knows the password: log them out and change it."
+            )
         recoverable, missing = await self.has_recovery_key(), self._backup.missing()
         me, fingerprint = self._machine.device_id, self._machine.ed25519
         return DeviceStatus(me, fingerprint, shown.master, missing, recoverable, problems)
