@@ -146,7 +146,7 @@ async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing:
         await around.send(item, "staff", case.room_id, Outgoing(around.say("case.unreadable"), notice=True))
     admin_room = await rooms.place(around.database, "admin")
     if admin_room:
-        reason, number = around.say(f"withheld.{item.plan['code']}"), str(case.number) if case else "–"
+        reason, number = around.say(f"withheld.{item.plan.get('code', 'unknown')}"), str(case.number) if case else "–"
         text = around.say("admin.unreadable", number=number, reason=reason)
         await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
 

@@ -1,12 +1,10 @@
 """Keys that could not be given when they were needed: written down, tried again, and said; and why others give none."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bot.domain.errors import Transient
 from bot.domain.ids import RoomId, SessionId
@@ -14,27 +12,12 @@ from bot.domain.message import NoKey
 from bot.domain.room import Rotation
 from bot.matrix.e2ee import owing
 from bot.matrix.e2ee.opening import Opened
-from tests.matrix.keyserver import KeyServer, Person, broken, person
+from tests.matrix.conftest import Meet
+from tests.matrix.keyserver import Person, broken
 
 ROOM = RoomId("!room:x")
 ANNA, BOT, EVE = "@anna:x", "@bot:x", "@eve:x"
 Json = dict[str, Any]
-Meet = Callable[..., Awaitable[Person]]
-
-
-@pytest_asyncio.fixture
-async def meet(tmp_path: Path) -> AsyncIterator[Meet]:
-    server = KeyServer()
-    made: list[Person] = []
-
-    async def make(user: str, device: str = "DEV") -> Person:
-        made.append(person(server, tmp_path / f"{user[1:4]}-{device}.db", user, device))
-        await made[-1].keys.start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.keys.close()
 
 
 def members(who: Person, *people: str) -> None:
@@ -68,8 +51,8 @@ async def reads(who: Person, *events: Json) -> list[type]:
     return [type(await who.keys.open_event(ROOM, event)) for event in events]
 
 
-async def test_a_device_that_had_no_key_gets_it_later_from_the_message_on_that_it_missed(meet: Meet) -> None:
-    anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
+async def test_a_device_that_had_no_key_gets_it_later_from_the_message_on_that_it_missed(encounter: Meet) -> None:
+    anna, eve, bot = await encounter(ANNA), await encounter(EVE), await encounter(BOT)
     members(bot, ANNA, EVE)
     before = await send(bot, eve)
     put_back = take_keys(anna)
@@ -86,8 +69,8 @@ async def test_a_device_that_had_no_key_gets_it_later_from_the_message_on_that_i
     assert bot.keys.count_owed() == 0
 
 
-async def test_a_debt_survives_a_restart_and_the_end_of_its_session(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_a_debt_survives_a_restart_and_the_end_of_its_session(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     put_back = take_keys(anna)
     lost = await send(bot, anna)
     bot.keys = bot.reopened().keys
@@ -101,8 +84,8 @@ async def test_a_debt_survives_a_restart_and_the_end_of_its_session(meet: Meet) 
     assert await reads(anna, lost, after) == [Opened, Opened]
 
 
-async def test_the_next_message_asks_nobody_again_while_a_key_is_owed(meet: Meet) -> None:
-    anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
+async def test_the_next_message_asks_nobody_again_while_a_key_is_owed(encounter: Meet) -> None:
+    anna, eve, bot = await encounter(ANNA), await encounter(EVE), await encounter(BOT)
     take_keys(anna)
     await send(bot, anna, eve)
     calls = len(bot.client.server.calls)
@@ -110,8 +93,8 @@ async def test_the_next_message_asks_nobody_again_while_a_key_is_owed(meet: Meet
     assert len(bot.client.server.calls) == calls
 
 
-async def test_whoever_shows_up_is_tried_at_once(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_whoever_shows_up_is_tried_at_once(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     members(bot, ANNA)
     put_back = take_keys(anna)
     lost = await send(bot, anna)
@@ -127,8 +110,10 @@ async def test_whoever_shows_up_is_tried_at_once(meet: Meet) -> None:
     assert await reads(anna, lost) == [Opened]
 
 
-async def test_the_pauses_grow_and_a_silent_server_changes_nothing(meet: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_the_pauses_grow_and_a_silent_server_changes_nothing(
+    encounter: Meet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     members(bot, ANNA)
     take_keys(anna)
     await send(bot, anna)
@@ -146,8 +131,8 @@ async def test_the_pauses_grow_and_a_silent_server_changes_nothing(meet: Meet, m
 
 
 @pytest.mark.parametrize("why", ["left", "device gone", "too old"])
-async def test_nobody_is_given_what_is_not_theirs_any_more(meet: Meet, why: str) -> None:
-    anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
+async def test_nobody_is_given_what_is_not_theirs_any_more(encounter: Meet, why: str) -> None:
+    anna, eve, bot = await encounter(ANNA), await encounter(EVE), await encounter(BOT)
     members(bot, EVE) if why == "left" else members(bot, ANNA, EVE)
     put_back = take_keys(anna)
     lost = await send(bot, anna, eve)
@@ -165,8 +150,8 @@ async def test_nobody_is_given_what_is_not_theirs_any_more(meet: Meet, why: str)
     assert await reads(anna, lost) == [NoKey]
 
 
-async def test_both_sides_hear_why_and_we_are_told_that_nobody_could_be_reached(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_both_sides_hear_why_and_we_are_told_that_nobody_could_be_reached(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     unreached: list[tuple[str, str]] = []
     bot.keys.on_unreached = lambda room, session: unreached.append((room, session))
     take_keys(anna)
@@ -182,9 +167,9 @@ async def test_both_sides_hear_why_and_we_are_told_that_nobody_could_be_reached(
     assert await anna.keys.open_event(ROOM, event) == NoKey(SessionId(event["content"]["session_id"]), "m.no_olm")
 
 
-async def test_who_had_no_channel_to_us_is_offered_one(meet: Meet) -> None:
+async def test_who_had_no_channel_to_us_is_offered_one(encounter: Meet) -> None:
     """Else the app goes on without one, until somebody writes a message for which it asks anew."""
-    anna, bot = await meet(ANNA), await meet(BOT)
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     await send(anna, bot, event_id="$0")  # the devices know each other
     anna.keys._machine.session_store._entries.clear()
     bot.keys._machine.session_store._entries.clear()
@@ -204,8 +189,8 @@ async def test_who_had_no_channel_to_us_is_offered_one(meet: Meet) -> None:
     assert await reads(bot, lost) == [Opened]
 
 
-async def test_reasons_are_kept_for_their_sender_and_session_alone(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_reasons_are_kept_for_their_sender_and_session_alone(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     event = await send(anna, bot)
     session = event["content"]["session_id"]
     bot.client.server.inbox.clear()
@@ -229,15 +214,15 @@ async def test_reasons_are_kept_for_their_sender_and_session_alone(meet: Meet) -
     [(Rotation(messages=2), 3), (Rotation(period=timedelta(0)), 6), (Rotation(), 1)],
     ids=["messages", "period", "neither"],
 )
-async def test_the_room_says_when_a_new_session_begins(meet: Meet, rotation: Rotation, sessions: int) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_the_room_says_when_a_new_session_begins(encounter: Meet, rotation: Rotation, sessions: int) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     events = [await send(bot, anna, event_id=f"${number}", rotation=rotation) for number in range(6)]
     assert len({event["content"]["session_id"] for event in events}) == sessions
     assert await reads(anna, *events) == [Opened] * 6
 
 
-async def test_a_stricter_room_is_obeyed_by_the_session_under_way(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_a_stricter_room_is_obeyed_by_the_session_under_way(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     events = [await send(bot, anna, event_id=f"${number}") for number in range(3)]
     events.append(await send(bot, anna, event_id="$9", rotation=Rotation(messages=3)))
     assert [event["content"]["session_id"] == events[0]["content"]["session_id"] for event in events] == [
@@ -246,8 +231,8 @@ async def test_a_stricter_room_is_obeyed_by_the_session_under_way(meet: Meet) ->
     ]
 
 
-async def test_a_key_that_only_the_backup_has_is_found_there(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_a_key_that_only_the_backup_has_is_found_there(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     event = await send(anna, bot)
     bot.take_in()
     while await bot.keys._backup.upload_some():
@@ -263,8 +248,8 @@ async def test_a_key_that_only_the_backup_has_is_found_there(meet: Meet) -> None
     assert bot.client.server.count("sendToDevice/m.room_key_request") == 0
 
 
-async def test_a_key_that_nobody_has_is_asked_for_once(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_a_key_that_nobody_has_is_asked_for_once(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     event = await send(anna, bot)
     bot.client.server.inbox.clear()
     assert not await bot.keys.look_for_key(ROOM, event)
@@ -272,8 +257,8 @@ async def test_a_key_that_nobody_has_is_asked_for_once(meet: Meet) -> None:
     assert bot.client.server.count("sendToDevice/m.room_key_request") == 1
 
 
-async def test_steps_of_verifications_beyond_what_a_person_does_get_no_row(meet: Meet) -> None:
-    bot = await meet(BOT)
+async def test_steps_of_verifications_beyond_what_a_person_does_get_no_row(encounter: Meet) -> None:
+    bot = await encounter(BOT)
     step = {"type": "m.key.verification.request", "sender": EVE, "content": {}}
     arrived = bot.take_in(*[step] * 200, step | {"sender": ANNA})
     assert len([event for event in arrived.handshakes if event["sender"] == EVE]) == 60

@@ -1,39 +1,21 @@
 """Our own sessions over an orderly stop: gone on with once, and never from an old state."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import RoomId
 from bot.domain.message import NoKey
 from bot.matrix.e2ee.opening import Opened
-from tests.matrix.keyserver import KeyServer, Person, broken, person
+from tests.matrix.conftest import Meet
+from tests.matrix.keyserver import Person, broken, person
 
 ROOM = RoomId("!room:x")
 ANNA, BOT, EVE = "@anna:x", "@bot:x", "@eve:x"
 Json = dict[str, Any]
-Meet = Callable[..., Awaitable[Person]]
-
-
-@pytest_asyncio.fixture
-async def meet(tmp_path: Path) -> AsyncIterator[Meet]:
-    server = KeyServer()
-    made: list[Person] = []
-
-    async def make(user: str, device: str = "DEV", *, start: bool = True) -> Person:
-        made.append(person(server, tmp_path / f"{user[1:4]}-{device}.db", user, device))
-        if start:
-            await made[-1].keys.start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.keys.close()
 
 
 async def send(sender: Person, *readers: Person, event_id: str = "$1") -> Json:
@@ -52,8 +34,8 @@ def session_of(event: Json) -> str:
     return str(event["content"]["session_id"])
 
 
-async def test_after_an_orderly_stop_a_session_goes_on(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_after_an_orderly_stop_a_session_goes_on(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     events = [await send(bot, anna, event_id=f"$a{n}") for n in range(3)]
     handed_out = bot.client.server.count("sendToDevice/m.room.encrypted")
     for turn in range(2):
@@ -66,8 +48,8 @@ async def test_after_an_orderly_stop_a_session_goes_on(meet: Meet) -> None:
     assert bot.keys._sharing.sessions[ROOM].session.message_count == 9  # the room's limit still counts all
 
 
-async def test_after_a_power_cut_there_is_none_to_go_on_with(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_after_a_power_cut_there_is_none_to_go_on_with(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     first = await send(bot, anna)
     await stopped_and_started(bot)
     second = await send(bot, anna, event_id="$2")
@@ -79,8 +61,8 @@ async def test_after_a_power_cut_there_is_none_to_go_on_with(meet: Meet) -> None
     assert [type(await anna.keys.open_event(ROOM, event)) for event in (first, second, third)] == [Opened] * 3
 
 
-async def test_a_copy_of_the_resting_store_never_goes_on_as_well(meet: Meet, tmp_path: Path) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_a_copy_of_the_resting_store_never_goes_on_as_well(encounter: Meet, tmp_path: Path) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     await send(bot, anna)
     await bot.keys._watermark.show()
     bot.keys.rest()
@@ -95,8 +77,8 @@ async def test_a_copy_of_the_resting_store_never_goes_on_as_well(meet: Meet, tmp
     copy.keys.close()
 
 
-async def test_nothing_is_used_before_the_server_knows(meet: Meet) -> None:
-    anna, bot = await meet(ANNA), await meet(BOT)
+async def test_nothing_is_used_before_the_server_knows(encounter: Meet) -> None:
+    anna, bot = await encounter(ANNA), await encounter(BOT)
     await send(bot, anna)
     bot.keys.rest()
     bot.keys = bot.reopened().keys
@@ -110,8 +92,8 @@ async def test_nothing_is_used_before_the_server_knows(meet: Meet) -> None:
     assert account_data["sent"] == bot.keys._store.sent()
 
 
-async def test_who_left_meanwhile_cannot_read_on(meet: Meet) -> None:
-    anna, eve, bot = await meet(ANNA), await meet(EVE), await meet(BOT)
+async def test_who_left_meanwhile_cannot_read_on(encounter: Meet) -> None:
+    anna, eve, bot = await encounter(ANNA), await encounter(EVE), await encounter(BOT)
     first = await send(bot, anna, eve)
     await stopped_and_started(bot)
     second = await send(bot, anna, event_id="$2")
@@ -120,8 +102,8 @@ async def test_who_left_meanwhile_cannot_read_on(meet: Meet) -> None:
     assert isinstance(await eve.keys.open_event(ROOM, second), NoKey)
 
 
-async def test_devices_that_came_or_went_meanwhile_are_asked_for(meet: Meet) -> None:
-    anna, old, bot = await meet(ANNA), await meet(ANNA, "OLD", start=False), await meet(BOT)
+async def test_devices_that_came_or_went_meanwhile_are_asked_for(encounter: Meet) -> None:
+    anna, old, bot = await encounter(ANNA), await encounter(ANNA, "OLD", start=False), await encounter(BOT)
     await old.keys._uploads.refill()
     await send(bot, anna)
     bot.keys.rest()
