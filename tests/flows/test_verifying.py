@@ -495,8 +495,9 @@ async def test_wherever_it_breaks_it_ends_once_and_nothing_is_signed_unseen(
             await world.run()
         expected = ["ready", "accept", "key"]
         if isinstance(error, Crash) and at < 5:
-            assert jan.last("cancel")["code"] == "m.unknown_transaction"
-            assert jan.steps()[:-1] == expected[: len(jan.steps()) - 1]
+            # What was planned before the crash and the cancellation stand in two lanes: a phone minds only the latter.
+            assert [c["code"] for step, c in jan.answers() if step == "cancel"] == ["m.unknown_transaction"]
+            assert [step for step in jan.steps() if step != "cancel"] == expected[: len(jan.steps()) - 1]
         else:
             assert jan.steps() == expected
         assert world.server.signed == []
