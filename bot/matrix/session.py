@@ -5,6 +5,7 @@ Timelines never pass through nio: it would decrypt them in place and treat what 
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,9 +29,12 @@ TO_DEVICE_LIMIT = 100
 """Synapse 1.163.2 hands out at most so many to-device messages in one sync; a full hand means there are more."""
 
 LONGEST_PAUSE_S = 60.0
-BREATH_S = 0.2
-"""While many messages are under way, each of ours would answer the next question for news by itself. Asking less often
-then leaves the server to them; what is new only gets into the queue."""
+BREATH_S = 0.05
+LONGEST_BREATH_S = 2.0
+BREATHS = 9
+"""While many messages are under way, each of ours would answer the next question for news by itself. Waiting then, until
+fewer are under way, but at most nine times as long as the question took, leaves the server to them; what is new would only
+get into the queue."""
 
 NOTHING: Final = {"not_types": ["*"]}
 STATE_TYPES: Final = ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"]
@@ -94,11 +98,11 @@ class Session:
         quick = True
         while True:
             try:
+                asked_at = time.monotonic()
                 async with asyncio.timeout(self._timeout_s + self._patience_s + 30):
                     quick = await self.step(listeners, quick=quick)
                 failures = 0
-                if listeners.busy():
-                    await asyncio.sleep(BREATH_S)
+                await _breathe(listeners, time.monotonic() - asked_at)
             except (Transient, TimeoutError) as error:
                 asked = error.retry_after_s if isinstance(error, Transient) else None
                 pause = asked or min(0.25 * 2**failures, LONGEST_PAUSE_S)
@@ -142,6 +146,12 @@ class Session:
             await self._keys.upkeep()
         except (Transient, Refused) as error:
             log.info("upkeep_waits", reason=str(error))
+
+
+async def _breathe(listeners: Listeners, took_s: float) -> None:
+    until = time.monotonic() + min(BREATHS * took_s, LONGEST_BREATH_S)
+    while listeners.busy() and time.monotonic() < until:
+        await asyncio.sleep(BREATH_S)
 
 
 def _list(value: Any, *path: str) -> list[Json]:

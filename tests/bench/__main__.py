@@ -49,7 +49,7 @@ async def measure(size: Size) -> Json:
         out.print("customers are there")
         there, back, floor = await figures.hops(shop, bare, stage, size.hops)
         out.print("hops are measured")
-        drained, bare_rate = await figures.drain(shop, bare, size.each)
+        drains = await figures.drain(shop, bare, size.each, size.runs)
         out.print("the backlog is measured")
         burst = await figures.live(shop, size.each)
         openings = await figures.openings(stage, shop, size.openings)
@@ -62,6 +62,7 @@ async def measure(size: Size) -> Json:
         out.print(f"{size.rooms} customers have come")
         few, many = await figures.starts(small, large, size.runs)
         rss = await figures.memory(large, size.sessions)
+    bursts = [burst, *(drained for drained, _ in drains)]
     floor_p50 = figures.median(floor.server)
     hop_p50 = figures.median(there.server + back.server)
     return {
@@ -74,13 +75,13 @@ async def measure(size: Size) -> Json:
         "floor_p95_ms": figures.percentile(floor.server, 0.95) * 1000,
         "whole_p50_ms": figures.median(there.whole + back.whole) * 1000,
         "whole_floor_p50_ms": figures.median(floor.whole) * 1000,
-        "drain_ratio": drained.rate / bare_rate,
-        "drain_rate": drained.rate,
-        "drain_bare_rate": bare_rate,
+        "drain_ratio": figures.median([burst.rate / bare_rate for burst, bare_rate in drains]),
+        "drain_rate": figures.median([burst.rate for burst, _ in drains]),
+        "drain_bare_rate": figures.median([bare_rate for _, bare_rate in drains]),
         "live_rate": burst.rate,
-        "lost": drained.lost + burst.lost,
-        "doubled": drained.doubled + burst.doubled,
-        "disorder": drained.disorder + burst.disorder,
+        "lost": sum(each.lost for each in bursts),
+        "doubled": sum(each.doubled for each in bursts),
+        "disorder": sum(each.disorder for each in bursts),
         "cpu_ms_per_message": burst.cpu_ms,
         "case_open_s": figures.median(openings),
         "start_s_10": figures.median(few),

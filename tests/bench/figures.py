@@ -104,20 +104,23 @@ async def _arrived(shop: Shop, name: str, each: int) -> Burst:
     return Burst((len(copies) - 1) / seconds, total - len(set(bodies)), len(bodies) - len(set(bodies)), disorder)
 
 
-async def drain(shop: Shop, bare: Bare, each: int) -> tuple[Burst, float]:
-    """Many messages wait when the bot starts; beside it a bare sender into rooms with the same people, before and after."""
+async def drain(shop: Shop, bare: Bare, each: int, runs: int) -> list[tuple[Burst, float]]:
+    """Many messages wait when the bot starts; beside it, before and after, a bare sender into rooms with the same people."""
     rooms = [await shop.jan.start_chat(bare.user) for _ in shop.customers]
     for room in rooms:
         await until(lambda r=room: _is_in(shop.jan, r, bare.user), timeout_s=WAIT_S)  # type: ignore[misc]
     await _bare_rate(shop, bare, rooms, 2)  # the sessions are made
-    before = await _bare_rate(shop, bare, rooms, each)
-    name = f"drain{secrets.token_hex(3)}"
-    await shop.business.stop()
-    await _write_all(shop, name, each)
-    await shop.business.start()
-    burst = await _arrived(shop, name, each)
-    after = await _bare_rate(shop, bare, rooms, each)
-    return burst, (before + after) / 2
+    found, before = [], await _bare_rate(shop, bare, rooms, each)
+    for _ in range(runs):
+        name = f"drain{secrets.token_hex(3)}"
+        await shop.business.stop()
+        await _write_all(shop, name, each)
+        await shop.business.start()
+        burst = await _arrived(shop, name, each)
+        after = await _bare_rate(shop, bare, rooms, each)
+        found.append((burst, (before + after) / 2))
+        before = after
+    return found
 
 
 async def _bare_rate(shop: Shop, bare: Bare, rooms: list[str], each: int) -> float:

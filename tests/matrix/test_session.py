@@ -1,5 +1,8 @@
 """A sync response becomes a batch whatever is in it, and trouble with the server is waited out."""
 
+import asyncio
+from collections.abc import Awaitable, Iterator
+from itertools import chain, repeat
 from typing import Any, cast
 
 from hypothesis import given
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from bot.domain.errors import Refused
 from bot.domain.ids import UserId
 from bot.matrix.members import bring_up_to_date
-from bot.matrix.session import _names, parse
+from bot.matrix.session import Listeners, _breathe, _names, parse
 from bot.matrix.transport import Transport
 
 ME = UserId("@bot:x")
@@ -99,3 +102,25 @@ async def test_members_that_the_server_does_not_tell_stay_as_they_were_shown() -
 @given(rooms | json)
 async def test_asking_for_members_is_total(found: Any) -> None:
     await bring_up_to_date(cast(Transport, Members(JOINED)), {"next_batch": "s1", "rooms": found})
+
+
+def listening(busy: Iterator[bool]) -> Listeners:
+    async def nobody(_: Any) -> None:
+        return
+
+    return Listeners(nobody, nobody, lambda more: None, lambda: next(busy))
+
+
+async def test_news_wait_until_fewer_messages_are_under_way() -> None:
+    busy = chain([True, True, False], repeat(True))
+    await _ends(_breathe(listening(busy), took_s=60))
+    assert next(busy)
+
+
+async def test_news_do_not_wait_for_ever() -> None:
+    await _ends(_breathe(listening(repeat(True)), took_s=0.01))
+
+
+async def _ends(work: Awaitable[None]) -> None:
+    async with asyncio.timeout(30):
+        await work
