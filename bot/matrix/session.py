@@ -32,9 +32,9 @@ LONGEST_PAUSE_S = 60.0
 BREATH_S = 0.05
 LONGEST_BREATH_S = 2.0
 BREATHS = 9
-"""While many messages are under way, each of ours would answer the next question for news by itself. Waiting then, until
-fewer are under way, but at most nine times as long as the question took, leaves the server to them; what is new would only
-get into the queue."""
+"""While many messages are under way, each of ours would answer the next question for news by itself. Waiting then,
+until fewer are under way, but at most nine times as long as the question took, leaves the server to them; what is new
+would only get into the queue."""
 
 NOTHING: Final = {"not_types": ["*"]}
 STATE_TYPES: Final = ["m.room.create", "m.room.member", "m.room.encryption", "m.room.tombstone"]
@@ -150,7 +150,7 @@ class Session:
 
 async def _breathe(listeners: Listeners, took_s: float) -> None:
     until = time.monotonic() + min(BREATHS * took_s, LONGEST_BREATH_S)
-    while listeners.busy() and time.monotonic() < until:
+    while listeners.busy() and time.monotonic() < until:  # noqa: ASYNC110 - an event at each message would cost more
         await asyncio.sleep(BREATH_S)
 
 
