@@ -239,6 +239,7 @@ def rules_of(settings: Settings) -> Rules:
         unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
+        hours=settings.hours.hours(),
     )
 
 

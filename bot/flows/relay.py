@@ -11,7 +11,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, CustomerId, EventId, RoomId, derived_item_id
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import choosing, copying, following, opening
+from bot.flows import away, choosing, copying, following, opening
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
@@ -64,11 +64,14 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     plan = await _placed(tx, around, item, customer, message)
     if plan["do"] != "carry":
         return plan
-    plan |= await _about(tx, item, await cases.get(tx, plan["case"]), message)
+    case = await cases.get(tx, plan["case"])
+    plan |= await _about(tx, item, case, message)
     if message.unsigned_device and plan["do"] == "carry":
         plan["flags"] = await cases.flag_device(tx, plan["case"], message.unsigned_device)
     if message.kind not in AUTOMATIC and _automatic_text(around, message):
         plan["answers"] = await around.may_answer(tx, item, customer, "automatic")
+    elif message.kind not in AUTOMATIC and plan["do"] == "carry" and not plan["late"]:
+        plan["away"] = await away.sentence(tx, around, item, case)
     return plan
 
 
@@ -129,6 +132,8 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     copy, mxcs = await _copy(around, item, case.room_id, message)
     if item.plan["answers"]:
         await around.send(item, "automatic", item.room_id, Outgoing(_automatic_text(around, message), notice=True))
+    if item.plan.get("away"):
+        await around.send(item, "away", item.room_id, Outgoing(item.plan["away"], notice=True))
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)

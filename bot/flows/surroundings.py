@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.domain.arrival import Item
 from bot.domain.errors import Transient
+from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.message import Outgoing
 from bot.domain.texts import Texts
@@ -44,6 +45,7 @@ class Rules:
     unreadable_notice_after: timedelta
     largest_open_file: int = 20 * 1024 * 1024  # bytes
     read_marks: bool = False
+    hours: Hours | None = None
 
     @property
     def staff(self) -> frozenset[UserId]:

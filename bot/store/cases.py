@@ -140,6 +140,16 @@ async def was_told(tx: Tx, customer: CustomerId, since: datetime) -> bool:
     return row is not None
 
 
+async def was_answered(tx: Tx, customer: CustomerId, step: str, *, everywhere_since: datetime) -> bool:
+    """Tell whether a sentence was planned about this case (`step` is its kind and the case), or lately about any."""
+    kind, _, _ = step.partition(" ")
+    row = await tx.one(
+        "SELECT 1 FROM automatic_answers WHERE customer_id = ? AND (step = ? OR (step LIKE ? AND planned_at >= ?))",
+        *(customer, step, f"{kind} %", to_ms(everywhere_since)),
+    )
+    return row is not None
+
+
 async def add_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str, now: datetime) -> None:
     """An automatic sentence was planned."""
     await tx.run("INSERT OR IGNORE INTO automatic_answers VALUES (?, ?, ?, ?)", customer, item, step, to_ms(now))

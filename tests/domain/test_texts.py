@@ -18,9 +18,9 @@ from bot.resources import resource_dir
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
 A_TEXT_ID = re.compile(
-    r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted|verification)\.[a-z_]+)"'
+    r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted|verification|when)\.[a-z_]+)"'
 )
-MADE_UP = ("kind.", "emoji.", "withheld.", "stuck.waiting", "stuck.parked")
+MADE_UP = ("kind.", "emoji.", "month.", "weekday.", "withheld.", "stuck.waiting", "stuck.parked")
 """Begin the ids of texts that the code puts together from a value."""
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
 

@@ -5,12 +5,14 @@ At the end the world must look exactly as if nothing had happened.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from bot.domain.errors import Transient
+from bot.domain.hours import Hours
 from bot.domain.ids import RoomId, UserId
 from bot.store import arrivals
 from tests.flows.shown import only
@@ -30,6 +32,13 @@ async def going_on(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "erste")
     await world.writes(ANNA, chat, "zweite")
     await world.writes(ANNA, chat, "foto.jpg", msgtype="m.image")
+
+
+async def being_away(world: World, chat: RoomId) -> None:
+    """A customer writes when nobody is there."""
+    world.rule(hours=Hours(UTC, {0: ((0, 60),)}))
+    await world.writes(ANNA, chat, "noch jemand da?")
+    await world.writes(ANNA, chat, "hallo?")
 
 
 async def answering(world: World, chat: RoomId) -> None:
@@ -144,7 +153,19 @@ async def verifying(world: World, chat: RoomId) -> None:
 
 
 STORIES = [
-    *(greeting, offering, refusing, withdrawing, opening, going_on, answering, reopening, failing, deleting),
+    *(
+        greeting,
+        offering,
+        refusing,
+        withdrawing,
+        opening,
+        going_on,
+        being_away,
+        answering,
+        reopening,
+        failing,
+        deleting,
+    ),
     *(reacting, carrying_a_file, choosing, moving, declining, verifying),
 ]
 MOST_STEPS = 40

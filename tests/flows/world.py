@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class World:
     def __init__(self, folder: Path, texts: Texts) -> None:
         self.folder = folder
         self.texts = texts
+        self.rules = RULES
         self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
         self.server = FakeMessenger(ME, self.now)
         self.sync = 0
@@ -72,11 +74,16 @@ class World:
             database=self.database,
             messenger=self.server,
             texts=self.texts,
-            rules=RULES,
+            rules=self.rules,
             key=b"t" * 32,
             now=self.now,
             bookkeeping=Bookkeeping(),
         )
+
+    def rule(self, **changed: Any) -> None:
+        """Decide otherwise than `RULES`, from now on and after a restart."""
+        self.rules = replace(self.rules, **changed)
+        self.around = replace(self.around, rules=self.rules)
 
     async def close(self) -> None:
         await self.database.close()
