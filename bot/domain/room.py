@@ -82,11 +82,17 @@ class Room:
 
 def fold(room: Room, events: Iterable[dict[str, Any]], me: UserId) -> Room:
     """Return the room after these state events. Malformed events change nothing."""
+    members = dict(room.members)  # once: a stranger's room may have 60,000
     for event in events:
-        content = event.get("content")
-        if isinstance(content, dict) and isinstance(event.get("state_key"), str):
+        content, key = event.get("content"), event.get("state_key")
+        if not isinstance(content, dict) or not isinstance(key, str):
+            continue
+        membership = content.get("membership")
+        if event.get("type") == "m.room.member" and key != me and isinstance(membership, str):
+            members[UserId(key)] = membership
+        else:
             room = _after(room, event, content, me)
-    return room
+    return replace(room, members=members)
 
 
 def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserId) -> Room:
@@ -103,8 +109,8 @@ def _after(room: Room, event: dict[str, Any], content: dict[str, Any], me: UserI
             return replace(room, encrypted=True, rotation=_rotation(content))
         case "m.room.tombstone" if event["state_key"] == "":
             return replace(room, replaced_by=str(content.get("replacement_room", "")))
-        case "m.room.member":
-            return _after_member(room, UserId(event["state_key"]), content.get("membership"), me)
+        case "m.room.member" if event["state_key"] == me and isinstance(content.get("membership"), str):
+            return replace(room, membership=content["membership"])
         case _:
             return room
 
@@ -127,11 +133,3 @@ def _whole(value: object) -> int:
 def _predecessor(content: dict[str, Any]) -> str:
     before = content.get("predecessor")
     return str(before.get("room_id", "")) if isinstance(before, dict) else ""
-
-
-def _after_member(room: Room, user: UserId, membership: object, me: UserId) -> Room:
-    if not isinstance(membership, str):
-        return room
-    if user == me:
-        return replace(room, membership=membership)
-    return replace(room, members={**room.members, user: membership})

@@ -6,7 +6,7 @@ One writer connection behind one lock, readers on a second one. No network call 
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,10 @@ class Tx:
         """Run one statement and return how many rows it changed."""
         # Nothing is fetched, so the cursor need not be closed in the other thread: each way there costs 0.1 ms.
         return (await self._connection.execute(sql, values)).rowcount
+
+    async def run_many(self, sql: str, rows: Iterable[Row]) -> None:
+        """Run one statement for each row of values."""
+        await self._connection.executemany(sql, rows)
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
         """Return all rows."""

@@ -15,6 +15,14 @@ _COLUMNS = (
 Reader = Database | Tx
 
 
+_SET_MEMBER = (
+    "INSERT INTO members (room_id, user_id, membership) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET membership = excluded.membership,"
+    " accepted = accepted AND excluded.membership IN ('join', 'invite')"
+)
+"""Who leaves and comes back must be agreed to anew."""
+
+
 def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> Room:
     return Room(
         room_id=RoomId(row[0]),
@@ -60,9 +68,9 @@ async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
             *_facts(room),
         )
     before = known.members if known else {}
-    for user, membership in room.members.items():
-        if before.get(user) != membership:
-            await set_member(tx, room.room_id, user, membership)
+    changed = [(room.room_id, *member) for member in room.members.items() if before.get(member[0]) != member[1]]
+    if changed:
+        await tx.run_many(_SET_MEMBER, changed)
 
 
 def _facts(room: Room) -> tuple[object, ...]:
@@ -75,13 +83,7 @@ def _facts(room: Room) -> tuple[object, ...]:
 
 async def set_member(tx: Tx, room_id: RoomId, user: UserId, membership: str) -> None:
     """Write down where one user stands in a room."""
-    await tx.run(
-        "INSERT INTO members (room_id, user_id, membership) VALUES (?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET membership = excluded.membership",
-        room_id,
-        user,
-        membership,
-    )
+    await tx.run(_SET_MEMBER, room_id, user, membership)
 
 
 async def accept(tx: Tx, room_id: RoomId, user: UserId) -> None:

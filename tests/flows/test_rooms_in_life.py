@@ -130,6 +130,22 @@ async def test_answers_wait_for_consent_when_somebody_joins_the_customers_chat(w
     assert "nicht für drei" not in bodies(world, chat)
 
 
+async def test_a_guest_who_left_and_comes_back_is_agreed_to_anew(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    await world.joins(GUEST, chat)
+    await world.says(JAN, case, "!erlauben")
+    left = {"type": "m.room.member", "state_key": GUEST, "sender": GUEST, "content": {"membership": "leave"}}
+    await world.take_in(RoomUpdate(chat, "join", (left | {"event_id": "$left"},)))
+    await world.run()
+    await world.says(JAN, case, "nur für Anna")
+    assert bodies(world, chat)[-1] == "nur für Anna"
+    await world.joins(GUEST, chat)
+    await world.says(JAN, case, "nicht für den Gast")
+    assert "nicht für den Gast" not in bodies(world, chat)
+
+
 async def test_a_guest_changes_nothing_that_the_customer_wrote(world: World) -> None:
     chat = await world.chat(ANNA)
     own = await world.says(ANNA, chat, "Original")

@@ -54,6 +54,21 @@ async def test_one_olm_message_stops_nothing(encounter: Meet, name: str) -> None
     assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
 
 
+async def test_keys_without_messages_do_not_fill_the_disk(encounter: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.matrix.e2ee.store.UNUSED_SESSIONS_KEPT", 3)
+    anna, bot, eve = await encounter(ANNA), await encounter(BOT), await encounter(EVE)
+    for _ in range(5):
+        await whisper(eve, bot, "m.room_key", room_key())
+    bot.take_in()
+    assert bot.keys._machine.store.count_not_backed_up() == 3
+    for number in range(5):
+        event = await write(anna, bot, f"${number}")
+        bot.take_in()
+        assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+        anna.keys.rotate(ROOM)
+    assert bot.keys._machine.store.count_not_backed_up() == 8
+
+
 async def test_a_replayed_first_message_does_not_begin_its_session_anew(encounter: Meet) -> None:
     """By a one-time key it could not; a fallback key serves again and again, and the sender has gone on since."""
     anna, bot = await encounter(ANNA), await encounter(BOT)

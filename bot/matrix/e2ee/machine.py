@@ -151,6 +151,8 @@ class Machine(Olm):  # type: ignore[misc]
         content, fingerprint = payload["content"], payload["keys"]["ed25519"]
         if payload.get("type") == "m.room_key":
             session = _new_session(content, fingerprint, sender_key)
+            if self.store.has_too_many_unused(sender_key):
+                raise Dropped("too_many_sessions")
             return self.keep(session)
         if payload.get("type") == "m.forwarded_room_key":
             return self._use_forwarded(sender, sender_key, content)

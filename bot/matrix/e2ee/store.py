@@ -49,9 +49,13 @@ _OWN_TABLES = (
     "CREATE TABLE IF NOT EXISTS resting_sessions (room_id TEXT PRIMARY KEY, facts TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS opened_messages (session_id TEXT NOT NULL, message_index INTEGER NOT NULL,"
     " event_id TEXT NOT NULL, PRIMARY KEY (session_id, message_index)) STRICT, WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS inbound_sessions_by_sender ON megolminboundsessions (sender_key)",
 )
 
 _WITHHELD_KEPT = 1000
+
+UNUSED_SESSIONS_KEPT = 5000
+"""Of so many sessions one device may give us the key without ever writing a message that we opened by it."""
 
 _NOT_BACKED_UP = "FROM megolminboundsessions WHERE session_id NOT IN (SELECT session_id FROM backed_up)"
 
@@ -211,6 +215,15 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
             ).execute()
             # What was backed up before knew less of it.
             self.database.execute_sql("DELETE FROM backed_up WHERE session_id = ?", (session.id,))
+
+    def has_too_many_unused(self, sender_key: str) -> bool:
+        """Tell whether a device has given us keys of so many sessions in vain that it gets no more room here."""
+        row = self.database.execute_sql(
+            "SELECT count(*) FROM (SELECT 1 FROM megolminboundsessions WHERE sender_key = ? AND session_id NOT IN"
+            " (SELECT session_id FROM opened_messages) LIMIT ?)",
+            (sender_key, UNUSED_SESSIONS_KEPT),
+        ).fetchone()
+        return int(row[0]) >= UNUSED_SESSIONS_KEPT
 
     def first_event(self, session_id: str, index: int, event_id: str) -> str:
         """Return the event by which a message of a session was opened first; it is this one if there was none.
