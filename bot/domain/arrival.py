@@ -66,6 +66,12 @@ class Item:
         """The event id; only for items of kind EVENT, whose id it is."""
         return EventId(str(self.id))
 
+    @property
+    def label(self) -> str:
+        """The short name of an item for people: where it stands in the order of arrivals."""
+        first, second = self.position
+        return f"{first}.{second}" if second else f"{first}"
+
     def must_reconcile(self, now: datetime) -> bool:
         """Tell whether the server may have forgotten the transaction ids of this item's steps."""
         return self.planned_at is not None and now - self.planned_at > RECONCILE_AFTER

@@ -7,6 +7,7 @@ from bot.domain.arrival import Item, ItemState
 from bot.domain.case import Case
 from bot.domain.ids import CaseNumber
 from bot.domain.message import Outgoing
+from bot.flows.reasons import in_words
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases
 from bot.store.database import Database
@@ -33,20 +34,15 @@ async def listed(database: Database, case: Case | None = None) -> list[Stuck]:
     lane = f"customer:{case.customer_id}" if case else None
     return [
         Stuck(
-            label=label_of(item),
+            label=item.label,
             number=await cases.number_of_lane(database, item.lane),
             state=item.state,
-            reason=item.reason or item.kind.value,
+            reason=item.reason,
             since=item.arrived_at,
             item=item,
         )
         for item in await arrivals.stuck(database, lane)
     ]
-
-
-def label_of(item: Item) -> str:
-    """Return the short name of an item: where it stands in the order of arrivals."""
-    return f"{item.position[0]}" if item.position[1] == 0 else f"{item.position[0]}.{item.position[1]}"
 
 
 async def tell(around: Surroundings, item: Item, case: Case | None, rest: str) -> None:
@@ -85,7 +81,7 @@ def _list(around: Surroundings, found: list[Stuck]) -> str:
             label=line.label,
             number=str(line.number or "–"),
             state=around.say(f"stuck.{line.state.value}"),
-            reason=line.reason,
+            reason=in_words(around, line.reason) if line.reason else around.say("stuck.again"),
             since=line.since.astimezone().strftime("%d.%m. %H:%M"),
         )
         for line in found[:MOST_LINES]

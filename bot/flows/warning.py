@@ -9,6 +9,7 @@ from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import EventId, ItemId, derived_item_id
 from bot.domain.message import NoKey, Outgoing
 from bot.domain.room import Room, RoomKind
+from bot.flows.reasons import in_words
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
@@ -41,7 +42,7 @@ async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exceptio
         sender=item.sender,
         sent_at=item.sent_at,
         arrived_at=around.now(),
-        body={"event": event, "text": text, "values": values, "reason": code},
+        body={"event": event, "text": text, "values": values, "reason": code, "label": item.label},
     )
 
 
@@ -73,16 +74,18 @@ def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
     is_theirs = item.body["text"] == "untrusted.customer"
     if item.body["text"] and (kind is not RoomKind.CUSTOMER or is_theirs):
         return around.say(item.body["text"], **item.body["values"])
+    reason = item.body["reason"]
     if kind is RoomKind.CUSTOMER:
-        return around.say("customer.not_delivered")
-    return around.say("case.not_delivered", reason=item.body["reason"])
+        return around.say("customer.not_encrypted" if reason == "forged_not_encrypted" else "customer.not_delivered")
+    return around.say("case.not_delivered", reason=in_words(around, reason))
 
 
 async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> None:
     admin_room = await rooms.place(around.database, "admin")
     if admin_room is None:
         return
-    text = around.say("admin.parked", number=str(number or "–"), reason=item.body["reason"])
+    reason, label = in_words(around, item.body["reason"]), item.body.get("label", "?")
+    text = around.say("admin.parked", number=str(number or "–"), reason=reason, label=label)
     await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
 
 

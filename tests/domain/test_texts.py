@@ -12,15 +12,17 @@ from bot.domain.secrets import KEY_BYTES, Purpose, derive
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
 from bot.domain.verification import EMOJIS
 from bot.flows.copying import CARRIED
+from bot.flows.reasons import PLAIN
 from bot.matrix.e2ee import withheld
 from bot.resources import resource_dir
 
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
 A_TEXT_ID = re.compile(
-    r'"((?:customer|case|inbox|command|help|room|admin|poll|staff|stuck|untrusted|verification|when)\.[a-z_]+)"'
+    r'"((?:customer|case|inbox|command|help|room|admin|poll|reason|staff|stuck|untrusted|verification|when)\.[a-z_]+)"'
 )
-MADE_UP = ("kind.", "emoji.", "month.", "weekday.", "withheld.", "stuck.waiting", "stuck.parked")
+PLAIN_REASONS = tuple(f"reason.{reason.casefold()}" for reason in PLAIN)
+MADE_UP = ("kind.", "emoji.", "month.", "weekday.", "withheld.", *PLAIN_REASONS, "stuck.waiting", "stuck.parked")
 """Begin the ids of texts that the code puts together from a value."""
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
 

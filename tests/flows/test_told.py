@@ -6,8 +6,9 @@ import pytest
 
 from bot.domain.errors import Refused
 from bot.domain.ids import RoomId, SessionId, UserId
-from bot.flows import identities
+from bot.flows import identities, stuck
 from bot.flows.intake import RoomUpdate
+from bot.flows.reasons import in_words
 from bot.store import arrivals
 from tests.flows.test_verifying import admin_room, in_inbox, orders
 from tests.flows.world import ANNA, BERT, JAN, ME, World
@@ -124,3 +125,30 @@ async def test_who_has_left_again_gets_no_keys(world: World) -> None:
         await world.take_in(RoomUpdate(case, "join", (event,), (event,)))
     await wakes(world, 4)
     assert (case, JAN) not in world.server.shared
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("no_key", "Schlüssel"),
+        ("forged_not_encrypted", "unverschlüsselt"),
+        ("forged_owner", "untergeschoben"),
+        ("M_FORBIDDEN", "(M_FORBIDDEN)"),
+        ("refused", "abgelehnt"),
+        ("KeyError", "Fehler im Programm (KeyError)"),
+        ("Mistake", "weiß Bescheid"),
+    ],
+)
+async def test_reasons_are_words(world: World, reason: str, words: str) -> None:
+    assert words in in_words(world.around, reason)
+
+
+async def test_the_admins_hear_which_item_it_is_and_what_can_be_done(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    event = world.server.new_event(chat, ANNA, "m.room.message", {})
+    event["content"] = "nothing"
+    await world.take(chat, event)
+    await world.run()
+    label = (await stuck.listed(world.database))[0].label
+    assert f"„!haenger weg {label}“" in admin_room(world).texts()[-1]
