@@ -1,5 +1,5 @@
 # The bot alone: no homeserver, no demo. Runs as nobody in particular, on a read-only root file system.
-ARG BASE=python:3.11-slim
+ARG BASE=docker.io/library/python:3.11.15-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /build
 COPY constraints.txt pyproject.toml README.md LICENSE ./

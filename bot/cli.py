@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import secrets
 import signal
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, assert_never
 
 import typer
 from rich.console import Console
@@ -18,8 +18,10 @@ from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
 from bot.figures import heartbeat_age_s, is_well
 from bot.flows import stuck
+from bot.kit.answers import QUESTIONS, answers_from, missing, remembered
+from bot.kit.writing import Written, next_steps, write
 from bot.resources import resource_dir
-from bot.settings import Settings, SettingsProblems, load_settings, load_texts, settings_from
+from bot.settings import Settings, SettingsProblems, load_settings, load_texts
 from bot.store import arrivals
 from bot.store.database import utc_now
 
@@ -146,65 +148,79 @@ def health(config: ConfigOption = None) -> None:
 
 @cli.command()
 def init(
-    homeserver: Annotated[str, typer.Option(help="Address of your Matrix server.")],
-    user: Annotated[str, typer.Option(help="The bot's account, like @werkstatt:example.de.")],
-    business: Annotated[str, typer.Option(help="Your business, as customers know it.")],
-    member: Annotated[list[str], typer.Option(help="Who answers; repeat for each person.")],
-    admin: Annotated[list[str], typer.Option(help="Who sees alarms; repeat for each person.")],
+    *,
+    kit: Annotated[
+        str | None,
+        typer.Option("--kit", help="bot: the bot's own files; compose or systemd: a whole server around it."),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="The bot's account, like @werkstatt:example.de.")] = None,
+    business: Annotated[str | None, typer.Option(help="Your business, as customers know it.")] = None,
+    member: Annotated[list[str], typer.Option(help="Who answers; repeat for each person.")] = [],  # noqa: B006
+    admin: Annotated[list[str], typer.Option(help="Who sees alarms; repeat for each person.")] = [],  # noqa: B006
+    language: Annotated[str | None, typer.Option(help="de or en; default de.")] = None,
+    homeserver: Annotated[str | None, typer.Option(help="With --kit bot: address of your Matrix server.")] = None,
+    matrix_host: Annotated[
+        str | None, typer.Option(help="Name under which apps find the server; default matrix.<domain>.")
+    ] = None,
+    element_host: Annotated[str | None, typer.Option(help="Name of the web client; default chat.<domain>.")] = None,
+    mail: Annotated[str | None, typer.Option(help="Mail address for the certificates (Let's Encrypt).")] = None,
+    federate_with: Annotated[
+        list[str],
+        typer.Option(help="A server whose people may write to you; repeat for each. Default: none."),
+    ] = [],  # noqa: B006
+    website: Annotated[
+        bool | None, typer.Option("--website/--no-website", help="The domain has a web site on another machine.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where to write the files.")] = Path(),
-    language: Annotated[str, typer.Option(help="de or en")] = "de",
 ) -> None:
-    """Write a first configuration and the master secret. What exists already is never touched."""
-    text = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
-    answers = {
-        'url = "https://matrix.example.de"': f"url = {_quoted(homeserver)}",
-        'user_id = "@werkstatt:example.de"': f"user_id = {_quoted(user)}",
-        'display_name = "Werkstatt Müller"': f"display_name = {_quoted(business)}",
-        '\nname = "Werkstatt Müller"': f"\nname = {_quoted(business)}",
-        'language = "de"': f"language = {_quoted(language)}",
-        'members = ["@jan:example.de", "@eva:example.de"]': f"members = {_list(member)}",
-        'admins = ["@chefin:example.de"]': f"admins = {_list(admin)}",
-    }
-    for example, answer in answers.items():
-        text = text.replace(example, answer)
-    try:
-        settings = settings_from(text, folder / "botschaft.toml")  # nothing is written before it is known to be right
-    except SettingsProblems as error:
-        reasons = [problem.what for problem in error.problems]
-        raise Fatal("\n".join([*reasons, "Nothing was written. Correct the options and try again."])) from None
-    if settings.storage.is_used() and not settings.storage.master_secret_file.exists():
-        raise Fatal(settings.storage.secret_problem() + " Nothing was written.")
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.storage.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_new(folder / "botschaft.toml", text)
-    _write_new(folder / "master.secret", secrets.token_hex(32) + "\n")
-    option = "" if folder == Path() else f" --config {folder / 'botschaft.toml'}"
-    out.print(
-        f"Next: put the bot's password into {folder / 'bot.password'} (chmod 600), "
-        f"then run: botschaft check-config{option}",
-        soft_wrap=True,
-    )
+    """Write the configuration and fresh secrets, or a whole server. Asks on a terminal; writes over nothing."""
+    options = {
+        "kit": kit, "user": user, "business": business, "member": member, "admin": admin, "language": language,
+        "homeserver": homeserver, "matrix_host": matrix_host, "element_host": element_host, "mail": mail,
+        "federate_with": federate_with, "website": website,
+    }  # fmt: skip
+    given = remembered(folder) | {name: value for name, value in options.items() if value not in (None, [])}
+    answers = answers_from(_asked(given) if _is_terminal() and missing(given) else given)
+    for file in write(answers, folder):
+        _tell(file)
+    for line in next_steps(answers, folder):
+        out.print(line, soft_wrap=True, markup=False)
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
-def _list(values: list[str]) -> str:
-    return "[" + ", ".join(_quoted(value) for value in values) + "]"
+def _asked(given: dict[str, Any]) -> dict[str, Any]:
+    """Ask for everything that was not given, each thing until the answer can be used."""
+    answers = dict(given)
+    for question in QUESTIONS:
+        while question.name not in answers and question.applies(answers):
+            default = question.default(answers) if question.default else None
+            answer = question.read(typer.prompt(question.text, default=default, show_default=bool(default)))
+            if problem := question.problem(answer):
+                out.print(f"[yellow]•[/yellow] {escape(problem)}", soft_wrap=True)
+            else:
+                answers[question.name] = answer
+    return answers
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that only we may read, unless it exists."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        out.print(f"[yellow]•[/yellow] {path} exists already and was left as it is.")
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    out.print(f"[green]✓[/green] {path} written.")
+def _tell(file: Written) -> None:
+    match file.state:
+        case "written":
+            out.print(f"[green]✓[/green] {escape(str(file.path))} written.", soft_wrap=True)
+        case "kept":
+            out.print(
+                f"[yellow]•[/yellow] {escape(str(file.path))} exists already and was left as it is.", soft_wrap=True
+            )
+        case "differs":
+            out.print(
+                f"[yellow]•[/yellow] {escape(str(file.path))} exists already and was left as it is. "
+                f"What would be written now stands in {escape(file.path.name)}.new",
+                soft_wrap=True,
+            )
+        case _ as never:
+            assert_never(never)
 
 
 @device.command("status")

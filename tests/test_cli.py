@@ -94,10 +94,10 @@ def test_init_writes_no_second_secret_beside_an_old_one(botschaft: Botschaft, tm
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--user", "werkstatt", "bot.user_id: expected a Matrix user id"),
-        ("--admin", "chefin", "admins.1: expected a Matrix user id"),
+        ("--user", "werkstatt", "--user: expected a Matrix user id"),
+        ("--admin", "chefin", "--admin: expected a Matrix user id"),
         ("--homeserver", "http://matrix.werk.de", "homeserver.url: expected https"),
-        ("--language", "fr", "business.language: expected 'de' or 'en'"),
+        ("--language", "fr", "--language: expected 'de' or 'en'"),
     ],
 )
 def test_init_writes_nothing_that_check_config_would_refuse(
