@@ -105,9 +105,9 @@ class Business:
         return file.read_text() if file.exists() else ""
 
 
-async def a_business(server: LocalSynapse, folder: Path) -> Business:
-    """Make the bot's account and the secrets of its folder."""
-    user, password = f"werkstatt-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+async def a_business(server: LocalSynapse, folder: Path, *, user: str = "") -> Business:
+    """Make the bot's account, with a random name unless told otherwise, and the secrets of its folder."""
+    user, password = user or f"werkstatt-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
     mxid = await server.register(user, password)
     for name, content in (("master.secret", secrets.token_hex(32)), ("bot.password", password)):
         file = folder / name

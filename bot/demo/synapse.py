@@ -66,10 +66,12 @@ class LocalSynapse:
         limits: Limits = "generous",
         folder: Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        module_path: Path | None = None,
     ) -> None:
         """Choose what to start. A given `folder` is kept, otherwise a temporary one lives until `close`.
 
-        `settings` are added to the configuration of the homeserver, for example its `modules`.
+        `settings` are added to the configuration of the homeserver, for example its `modules`; `module_path` is a
+        folder in which it finds them.
         """
         self.server_name = server_name
         self.limits = limits
@@ -78,6 +80,7 @@ class LocalSynapse:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="botschaft-synapse-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self._settings = dict(settings or {})
+        self._module_path = module_path
         self._secret = secrets.token_urlsafe(32)
         self._instance = secrets.token_urlsafe(16)
         self._process: subprocess.Popen[bytes] | None = None
@@ -210,12 +213,19 @@ class LocalSynapse:
             self._process = subprocess.Popen(  # noqa: S603 - nothing in this command comes from outside
                 [sys.executable, "-P", "-c", CHILD, "-c", "homeserver.yaml"],
                 cwd=self.folder,
-                env={name: os.environ[name] for name in INHERITED if name in os.environ},
+                env=self._environment(),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal reaches us, and we end it in order.
             )
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        if self._module_path is None:
+            return inherited
+        paths = [str(self._module_path), *filter(None, [inherited.get("PYTHONPATH")])]
+        return inherited | {"PYTHONPATH": os.pathsep.join(paths)}
 
     async def _answers(self, http: aiohttp.ClientSession) -> bool:
         """Tell whether it is this homeserver, and no other program, that answers on our port."""
