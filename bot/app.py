@@ -16,7 +16,7 @@ from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
 from bot.figures import figures, is_well
-from bot.flows import adopting, house, identities, intake, verifying
+from bot.flows import adopting, house, identities, intake, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -32,7 +32,7 @@ from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
-from bot.store import facts
+from bot.store import facts, staff
 from bot.store.database import Database, utc_now
 from bot.web.server import Watched, serving
 
@@ -68,7 +68,9 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
         await start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: _adopt_rooms(parts))
+        parts.around.obey(parts.around.rules)
         await persistently(lambda: house.set_up(parts.around))
+        await staffing.compare(parts.around, rules_of(settings))
         await persistently(lambda: _warn_of_loss(parts))
         await verifying.end_forgotten(parts.around)
         if ready:
@@ -130,9 +132,11 @@ async def opened(
         transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
         try:
             device = await _logged_in(settings, database, transport, looks_only=looks_only, on_wait=on_wait)
-            keys = _keys(settings, master, device, transport)
+            # Who was removed by command stays out, whatever the configuration says.
+            rules = staffing.in_force(rules_of(settings), await staff.changes(database))
+            keys = _keys(settings, master, device, transport, rules)
             try:
-                yield _wired(settings, master, database, transport, keys)
+                yield _wired(settings, master, database, transport, keys, rules)
             finally:
                 with suppress(Transient):  # the next start makes new sessions
                     keys.rest()
@@ -188,7 +192,7 @@ def login_of(settings: Settings) -> Login:
     return Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
 
 
-def _keys(settings: Settings, master: bytes, device: str, transport: Transport) -> Keys:
+def _keys(settings: Settings, master: bytes, device: str, transport: Transport, rules: Rules) -> Keys:
     return Keys.open(
         settings.storage.folder / "keys.db",
         database_key=derive(master, Purpose.KEY_STORE),
@@ -196,26 +200,58 @@ def _keys(settings: Settings, master: bytes, device: str, transport: Transport) 
         user_id=UserId(settings.bot.user_id),
         device_id=device,
         transport=transport,
-        policy=Policy(rules_of(settings).staff, settings.customers.unsigned_devices == "refuse"),
+        policy=policy_of(rules),
     )
 
 
-def _wired(settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys) -> Parts:
+def policy_of(rules: Rules) -> Policy:
+    """Return whose devices must be signed."""
+    return Policy(rules.staff, rules.strict_customers)
+
+
+def _wired(
+    settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys, rules: Rules
+) -> Parts:
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
     keys.alarm = bookkeeper.alarm
     messenger = NioMessenger(transport, keys, database, UserId(settings.bot.user_id), pace)
     keys.follow_members(lambda room_id: messenger.readers(RoomId(room_id)))
+
+    def follow(rules: Rules) -> None:
+        keys.obey(policy_of(rules))
+        _list_staff(settings, rules, bookkeeper)
+
     around = Surroundings(
         database=database,
         messenger=messenger,
         texts=load_texts(resource_dir("config") / "texts"),
-        rules=rules_of(settings),
+        rules=rules,
         key=derive(master, Purpose.TRANSACTION_IDS),
         now=utc_now,
         bookkeeping=bookkeeper,
+        on_rules=follow,
     )
     return Parts(settings, database, transport, keys, around, bookkeeper)
+
+
+def _list_staff(settings: Settings, rules: Rules, bookkeeper: Bookkeeper) -> None:
+    """Write who works here for the homeserver's module, in one piece; without the file people just tap “Accept”."""
+    if settings.staff.file is None:
+        return
+    try:
+        write_whole(settings.staff.file, "".join(f"{user}\n" for user in sorted(rules.staff)))
+    except OSError as error:
+        log.warning("staff_not_listed", reason=type(error).__name__)
+        bookkeeper.alarm("admin.staff_file", reason=type(error).__name__)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file that others may read, so that whoever reads it sees all of the old or all of the new text."""
+    draft = file.with_name(f".{file.name}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(file)
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -240,6 +276,7 @@ def rules_of(settings: Settings) -> Rules:
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
         hours=settings.hours.hours(),
+        strict_customers=settings.customers.unsigned_devices == "refuse",
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.app import alone, login_of, opened, persistently, rules_of, start_keys
+from bot.app import alone, login_of, opened, persistently, start_keys
 from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import UserId
 from bot.domain.secrets import Purpose, derive
@@ -136,7 +136,7 @@ async def trust(settings: Settings, user: str) -> bool:
     Raises:
         Fatal: the bot is running, or this is nobody of the team.
     """
-    if user not in rules_of(settings).staff:
-        raise Fatal(f"{user} does not belong to the team in the configuration. Nothing was changed.")
     async with opened(settings) as parts:
+        if user not in parts.around.rules.staff:
+            raise Fatal(f"{user} does not belong to the team. Nothing was changed.")
         return await persistently(lambda: parts.keys.confirm_identity(UserId(user)))

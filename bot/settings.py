@@ -40,9 +40,9 @@ from pydantic_settings import (
 
 from bot.domain.errors import Fatal
 from bot.domain.hours import DAY_MINUTES, Hours
+from bot.domain.ids import is_user_id
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
 
-_USER_ID = re.compile(r"@[a-z0-9._=/+\-]+:[A-Za-z0-9.\-\[\]:]+")
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
@@ -72,7 +72,7 @@ class SettingsProblems(Fatal):
 
 
 def _user_id(value: str) -> str:
-    if not _USER_ID.fullmatch(value):
+    if not is_user_id(value):
         raise ValueError("expected a Matrix user id like @name:example.de (small letters)")
     return value
 
@@ -334,6 +334,24 @@ class CustomerSettings(_Section):
     largest_open_file_mib: int = Field(default=20, ge=0, le=200)
 
 
+class StaffSettings(_Section):
+    """What the homeserver is told about who works here."""
+
+    file: Path | None = None
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _named(cls, file: object) -> object:
+        return None if file == "" else file
+
+    def file_problem(self) -> str:
+        """Return why the list cannot be written, or nothing."""
+        folder = self.file.parent if self.file else None
+        if folder is None or (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            return ""
+        return f"staff.file: the folder {folder} does not exist or cannot be written."
+
+
 class WebSettings(_Section):
     """Health and metrics."""
 
@@ -371,6 +389,7 @@ class Settings(BaseSettings):
     storage: StorageSettings
     cases: CaseSettings = CaseSettings()
     customers: CustomerSettings = CustomerSettings()
+    staff: StaffSettings = StaffSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
@@ -570,12 +589,13 @@ def _lines(text: str) -> dict[Place, int]:
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
     """Make paths absolute: they are relative to the folder of the file."""
     password_file = settings.bot.password_file
-    storage = settings.storage
+    storage, staff_file = settings.storage, settings.staff.file
     return settings.model_copy(
         update={
             "bot": settings.bot.model_copy(
                 update={"password_file": base / password_file if password_file is not None else None}
             ),
+            "staff": StaffSettings(file=base / staff_file if staff_file is not None else None),
             "storage": storage.model_copy(
                 update={"folder": base / storage.folder, "master_secret_file": base / storage.master_secret_file}
             ),

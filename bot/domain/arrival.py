@@ -30,6 +30,8 @@ class ItemKind(StrEnum):
     IDENTITY = "identity"  # a customer has another cross-signing identity than before
     TO_DEVICE = "to_device"  # a step of a verification that came from device to device
     VERIFICATION = "verification"  # a verification is under way; due when it has taken too long
+    STAFF = "staff"  # somebody came to the team or works elsewhere: their rooms follow
+    LEAVER = "leaver"  # somebody left the team: they leave our rooms
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 
@@ -85,6 +87,11 @@ def customer_lane(customer: CustomerId) -> Lane:
 def verification_lane(user: UserId) -> Lane:
     """Return the lane of what is about the verifications of one person and belongs to no room."""
     return Lane(f"verification:{user}")
+
+
+def staff_lane(user: UserId) -> Lane:
+    """Return the lane in which the rooms of one member of staff follow where they work."""
+    return Lane(f"staff:{user}")
 
 
 def room_lane(room: RoomId) -> Lane:

@@ -24,6 +24,8 @@ class Verb(StrEnum):
     TRUST = "trust"
     ALIKE = "alike"
     NOT_ALIKE = "not_alike"
+    HIRE = "hire"
+    DISMISS = "dismiss"
 
 
 class Where(StrEnum):
@@ -54,6 +56,8 @@ COMMANDS: Final = (
     Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
     Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),
     Command(Verb.NOT_ALIKE, ("falsch", "mismatch"), Where.ADMIN, "help.not_alike"),
+    Command(Verb.HIRE, ("aufnehmen", "add"), Where.ADMIN, "help.hire"),
+    Command(Verb.DISMISS, ("entfernen", "remove"), Where.ADMIN, "help.dismiss"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

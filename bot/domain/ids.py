@@ -6,6 +6,7 @@ the same item runs again.
 
 import hashlib
 import hmac
+import re
 from typing import NewType
 
 UserId = NewType("UserId", str)
@@ -18,6 +19,13 @@ ItemId = NewType("ItemId", str)
 Lane = NewType("Lane", str)
 SessionId = NewType("SessionId", str)
 TxnId = NewType("TxnId", str)
+
+_USER_ID = re.compile(r"@[a-z0-9._=/+\-]+:[A-Za-z0-9.\-\[\]:]+")
+
+
+def is_user_id(text: str) -> bool:
+    """Tell whether this is a Matrix user id as it is written since 2018: small letters before the server's name."""
+    return _USER_ID.fullmatch(text) is not None
 
 
 def txn_id(key: bytes, item: ItemId, step: str, ordinal: int = 0) -> TxnId:

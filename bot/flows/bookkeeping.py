@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import structlog
 
-from bot.domain.arrival import ItemKind, room_lane
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, derived_item_id, txn_id
+from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
 from bot.flows.surroundings import Bookkeeping, Surroundings
+from bot.flows.warning import add_alarm
 from bot.store import arrivals, cases, links, rooms
 
 log = structlog.get_logger()
@@ -112,18 +112,8 @@ class Bookkeeper(Bookkeeping):
         if admin_room is None:
             return
         async with around.database.transaction() as tx:
-            added = await arrivals.add(
-                tx,
-                item_id=derived_item_id(around.key, text, *map(str, values), around.now().date().isoformat()),
-                lane=room_lane(admin_room),
-                room=admin_room,
-                kind=ItemKind.ALARM,
-                sender=around.rules.me,
-                sent_at=around.now(),
-                arrived_at=around.now(),
-                body={"text": text, "values": dict(values)},
-            )
-        self.lanes_changed([room_lane(admin_room)] if added else [])
+            added = await add_alarm(tx, around, admin_room, text, dict(values), name=around.now().date().isoformat())
+        self.alarms_changed(admin_room if added else None)
 
     async def _mark_read(self, around: Surroundings, room_id: RoomId, user: UserId, event: EventId) -> None:
         """Show staff how far the customer has read. A comfort: what fails is not tried again."""

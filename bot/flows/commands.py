@@ -10,7 +10,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import moving, stuck, verifying
+from bot.flows import moving, staffing, stuck, verifying
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -53,6 +53,10 @@ async def _run(
         await _trust(around, item, UserId(called.rest.strip()))
     elif isinstance(called, Call) and verb in {Verb.ALIKE, Verb.NOT_ALIKE} and room.kind is RoomKind.ADMIN:
         await verifying.judge(around, item, called.rest, alike=verb is Verb.ALIKE)
+    elif isinstance(called, Call) and verb is Verb.HIRE and room.kind is RoomKind.ADMIN:
+        await staffing.hire(around, item, called.rest)
+    elif isinstance(called, Call) and verb is Verb.DISMISS and room.kind is RoomKind.ADMIN:
+        await staffing.dismiss(around, item, called.rest)
     else:
         await _run_simple(around, item, room, case, called)
 
@@ -142,7 +146,7 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("case.already_closed" if closed else "case.closed")
         case Verb.REOPEN:
             return around.say("case.reopened" if closed else "case.already_open")
-        case Verb.TRUST | Verb.ALIKE | Verb.NOT_ALIKE:
+        case Verb.TRUST | Verb.ALIKE | Verb.NOT_ALIKE | Verb.HIRE | Verb.DISMISS:
             return around.say("command.admin_only")
         case Verb.ALLOW:
             return around.say("case.allowed" if accepts else "case.nobody_to_allow")

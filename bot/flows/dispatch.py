@@ -11,7 +11,19 @@ from bot.domain.message import Forged, Message, NoKey, Untrusted
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
 from bot.domain.verification import Handshake
-from bot.flows import answer, commands, gap, identities, membership, opening, relay, verifying, warning, welcome
+from bot.flows import (
+    answer,
+    commands,
+    gap,
+    identities,
+    membership,
+    opening,
+    relay,
+    staffing,
+    verifying,
+    warning,
+    welcome,
+)
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
@@ -29,6 +41,8 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.IDENTITY: identities.tell,
     ItemKind.TO_DEVICE: verifying.take_to_device,
     ItemKind.VERIFICATION: verifying.give_up,
+    ItemKind.STAFF: staffing.settle,
+    ItemKind.LEAVER: staffing.settle,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""

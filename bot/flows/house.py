@@ -11,6 +11,7 @@ import structlog
 from bot.domain.errors import Refused
 from bot.domain.ids import DeskId, RoomId, UserId
 from bot.domain.room import Room, RoomKind
+from bot.flows import staffing
 from bot.flows.insisting import insist
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 async def set_up(around: Surroundings) -> None:
     """Make every place that is missing and invite every member who is missing."""
+    await staffing.announce(around)
     rules = around.rules
     everybody = tuple(sorted(rules.staff))
     space_name = around.say("room.space", business=rules.business)
@@ -32,8 +34,10 @@ async def set_up(around: Surroundings) -> None:
         place = f"inbox:{desk.id}"
         inbox = await _place(around, place, RoomKind.INBOX, name, desk.members, parent=space, desk=desk.id)
         await _hang(around, space, inbox)
-    for room_id in await rooms.of_kind(around.database, RoomKind.CASE):
-        await _put_out_others(around, room_id, rules.staff)
+    # Also rooms of desks and cases that no configuration and no table knows any more.
+    for kind in (RoomKind.CASE, RoomKind.INBOX):
+        for room_id in await rooms.of_kind(around.database, kind):
+            await _put_out_others(around, room_id, rules.staff)
 
 
 async def _place(

@@ -6,11 +6,12 @@ may come after the first message is an item of its own.
 
 from dataclasses import replace
 
-from bot.domain.arrival import Item
+from bot.domain.arrival import Item, staff_lane
 from bot.domain.case import Case
-from bot.domain.ids import CaseNumber, RoomId
+from bot.domain.ids import CaseNumber, RoomId, UserId
 from bot.domain.message import Outgoing
 from bot.domain.room import Room, RoomKind
+from bot.flows import staffing
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
@@ -24,7 +25,7 @@ async def open_case(around: Surroundings, item: Item, case: Case) -> Case:
         event = await around.send(item, "inbox_card", await _inbox_of(around, case), card)
         async with around.database.transaction() as tx:
             await cases.set_inbox_card(tx, case.number, event)
-    case = await _with_room(around, case)
+    case = await _with_room(around, item, case)
     assert case.room_id is not None
     await around.messenger.drop_alias(case.alias)
     if case.card_event is None:
@@ -61,7 +62,7 @@ async def _inbox_of(around: Surroundings, case: Case) -> RoomId:
     return inbox
 
 
-async def _with_room(around: Surroundings, case: Case) -> Case:
+async def _with_room(around: Surroundings, item: Item, case: Case) -> Case:
     """Create the case room, or take the one that an earlier run made."""
     if case.room_id:
         return case
@@ -73,7 +74,19 @@ async def _with_room(around: Surroundings, case: Case) -> Case:
     async with around.database.transaction() as tx:
         await _record_room(tx, case, room_id)
         await cases.set_room(tx, case.number, room_id, case.name, now)
+        changed = await _changed_meanwhile(around, case, room_id, desk.members)
+        await staffing.add_settling(tx, around, around.rules, changed, item.id)
+    around.bookkeeping.lanes_changed(map(staff_lane, changed))
     return replace(case, room_id=room_id, shown_name=case.name, renamed_at=now)
+
+
+async def _changed_meanwhile(
+    around: Surroundings, case: Case, room_id: RoomId, invited: tuple[UserId, ...]
+) -> frozenset[UserId]:
+    """Return who came to the team or left it while the room was being made, before anybody knew that it is one."""
+    there = {*invited, *await around.messenger.members(room_id)}
+    missing = set(around.rules.desk(case.desk).members) - there
+    return frozenset(missing | (there - around.rules.staff))
 
 
 async def _record_room(tx: Tx, case: Case, room_id: RoomId) -> None:

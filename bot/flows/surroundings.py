@@ -1,11 +1,12 @@
 """What every flow has around it, and the outside steps of one item under their derived transaction ids."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.domain.arrival import Item
+from bot.domain.arrival import Item, room_lane
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
@@ -46,6 +47,7 @@ class Rules:
     largest_open_file: int = 20 * 1024 * 1024  # bytes
     read_marks: bool = False
     hours: Hours | None = None
+    strict_customers: bool = False  # their devices must be signed, too
 
     @property
     def staff(self) -> frozenset[UserId]:
@@ -70,6 +72,10 @@ class Bookkeeping:
         """Items were put into these lanes."""
         self.wake(lanes)
 
+    def alarms_changed(self, room: RoomId | None) -> None:
+        """The admin room has got an alarm, if there is one."""
+        self.lanes_changed([room_lane(room)] if room else [])
+
     def room_changed(self, room: RoomId) -> None:
         """An item of this room was handled."""
 
@@ -77,9 +83,13 @@ class Bookkeeping:
         """The name of this case may have to change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """Passed to every flow."""
+    """Passed to every flow. `rules` and `texts` may change while it serves, by `obey` alone.
+
+    `on_rules` tells those who must follow the rules without asking. `changing` is held from the commit of a change in
+    who works here until it is obeyed, so that two changes cannot pass each other.
+    """
 
     database: Database
     messenger: Messenger
@@ -88,6 +98,14 @@ class Surroundings:
     key: bytes
     now: Callable[[], datetime]
     bookkeeping: Bookkeeping
+    on_rules: Callable[[Rules], None] = lambda rules: None
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def obey(self, rules: Rules, texts: Texts | None = None) -> None:
+        """From now on these rules (and texts) hold, for everything that has not been planned yet."""
+        self.rules = rules
+        self.texts = texts or self.texts
+        self.on_rules(rules)
 
     def say(self, text: str, /, **values: str) -> str:
         """Return a text in the configured language."""

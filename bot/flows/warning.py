@@ -1,12 +1,13 @@
 """Failure is visible at the message: a parked item gets ⚠️ and one sentence, and the admins are told."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
 
-from bot.domain.arrival import Item, ItemKind
+from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import EventId, ItemId, derived_item_id
+from bot.domain.ids import EventId, ItemId, RoomId, derived_item_id
 from bot.domain.message import NoKey, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows.reasons import in_words
@@ -87,6 +88,23 @@ async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> 
     reason, label = in_words(around, item.body["reason"]), item.body.get("label", "?")
     text = around.say("admin.parked", number=str(number or "–"), reason=reason, label=label)
     await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
+
+
+async def add_alarm(
+    tx: Tx, around: Surroundings, room: RoomId, text: str, values: Mapping[str, str], *, name: str
+) -> bool:
+    """Put an alarm into the lane of a room, once for each text, values and name; False: it is there already."""
+    return await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, text, *map(str, values.items()), name),
+        lane=room_lane(room),
+        room=room,
+        kind=ItemKind.ALARM,
+        sender=around.rules.me,
+        sent_at=around.now(),
+        arrived_at=around.now(),
+        body={"text": text, "values": dict(values)},
+    )
 
 
 async def alarm(around: Surroundings, item: Item) -> None:

@@ -23,6 +23,9 @@ SLOTS = 16
 DOOR_SLOTS = 4
 """How many invitations of strangers are. Their servers may not answer; nobody else waits for that."""
 
+STAFF_SLOTS = 2
+"""How many newcomers are invited to our rooms. A server may allow one invitation in minutes."""
+
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 LOOK_EVERY_S = 5.0
@@ -42,7 +45,10 @@ class Worker:
         self._around = around
         self._handle = handle
         self._slots = asyncio.Semaphore(SLOTS)
-        self._door = asyncio.Semaphore(DOOR_SLOTS)
+        self._slow = {
+            ItemKind.INVITE: asyncio.Semaphore(DOOR_SLOTS),
+            ItemKind.STAFF: asyncio.Semaphore(STAFF_SLOTS),
+        }
         self._wakes: dict[Lane, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._due_changed = asyncio.Event()
@@ -105,7 +111,7 @@ class Worker:
     async def _try(self, item: Item, wake: asyncio.Event, failures: int) -> int:
         """Run one item; return how many times in a row it failed for now."""
         try:
-            async with self._door if item.kind is ItemKind.INVITE else self._slots:
+            async with self._slow.get(item.kind, self._slots):
                 await self._handle(item)
         except Hold as hold:
             await _pause(wake, hold.retry_after_s or FIRST_PAUSE_S)

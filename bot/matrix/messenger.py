@@ -204,7 +204,8 @@ class NioMessenger:
     async def remove(self, room: RoomId, user: UserId) -> None:
         """See the Protocol."""
         try:
-            await self._transport.call("POST", f"{_path(room)}/kick", {"user_id": user})
+            request = lambda: self._transport.call("POST", f"{_path(room)}/kick", {"user_id": user})  # noqa: E731
+            await self._pace.run(Limit.EVENTS, request)
         except Refused:
             if await self._membership(room, user) in {"invite", "join"}:
                 raise

@@ -1,5 +1,6 @@
 """Cases, and how often a customer was answered automatically."""
 
+import json
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -121,6 +122,16 @@ async def with_room(database: Database) -> Sequence[Case]:
     """Return all cases whose room exists, so that names can be compared at a start."""
     rows = await database.all(f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL")  # noqa: S608
     return tuple(_case(row) for row in rows)
+
+
+async def open_at(reader: Reader, desks: Sequence[DeskId]) -> Sequence[RoomId]:
+    """Return the rooms of the open cases of these desks, the newest first."""
+    rows = await reader.all(
+        "SELECT room_id FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"
+        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
+        json.dumps(desks),
+    )
+    return tuple(RoomId(row[0]) for row in rows)
 
 
 async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:

@@ -175,6 +175,12 @@ async def of_kind(reader: Reader, kind: RoomKind) -> Sequence[RoomId]:
     return tuple(RoomId(row[0]) for row in rows)
 
 
+async def of_kind_with_desk(reader: Reader, kind: RoomKind) -> Sequence[tuple[RoomId, DeskId | None]]:
+    """Return the same, each with the desk it belongs to."""
+    rows = await reader.all("SELECT room_id, desk FROM rooms WHERE kind = ? AND membership = 'join'", kind.value)
+    return tuple((RoomId(row[0]), DeskId(row[1]) if row[1] else None) for row in rows)
+
+
 async def staff_rooms_of(reader: Reader, user: UserId) -> Sequence[RoomId]:
     """Return the encrypted rooms of the house that a member of staff is in."""
     rows = await reader.all(

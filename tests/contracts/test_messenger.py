@@ -174,6 +174,8 @@ async def test_whoever_is_put_out_is_no_member_and_again_is_fine(side: Side) -> 
     for _ in range(2):
         await side.messenger.remove(room, side.friend)
         assert list(await side.messenger.members(room)) == []
+    await side.messenger.invite(room, side.friend)
+    assert list(await side.messenger.members(room)) == [side.friend]
 
 
 async def test_state_is_set_and_again_is_fine(side: Side) -> None:

@@ -229,7 +229,8 @@ class FakeMessenger:
 
     @step
     async def invite(self, room: RoomId, user: UserId) -> None:
-        self.rooms[room].members.setdefault(user, "invite")
+        if self.rooms[room].members.get(user) != "join":
+            self.rooms[room].members[user] = "invite"
 
     @step
     async def remove(self, room: RoomId, user: UserId) -> None:

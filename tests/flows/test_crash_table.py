@@ -14,7 +14,7 @@ import pytest
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import RoomId, UserId
-from bot.store import arrivals
+from bot.store import arrivals, staff
 from tests.flows.shown import only
 from tests.flows.test_verifying import Verifying
 from tests.flows.world import ANNA, BERT, CHEF, JAN, ME, Crash, World, a_world
@@ -152,22 +152,23 @@ async def verifying(world: World, chat: RoomId) -> None:
     await world.writes(CHEF, world.made("admin")[0].room_id, "!stimmt 1")
 
 
+async def hiring(world: World, chat: RoomId) -> None:
+    """An admin takes somebody in while a case is open."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(CHEF, world.made("admin")[0].room_id, f"!aufnehmen {NEW}")
+
+
+async def dismissing(world: World, chat: RoomId) -> None:
+    """An admin removes somebody while a case is open."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(CHEF, world.made("admin")[0].room_id, f"!entfernen {JAN}")
+
+
 STORIES = [
-    *(
-        greeting,
-        offering,
-        refusing,
-        withdrawing,
-        opening,
-        going_on,
-        being_away,
-        answering,
-        reopening,
-        failing,
-        deleting,
-    ),
-    *(reacting, carrying_a_file, choosing, moving, declining, verifying),
+    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, answering, reopening, failing),
+    *(deleting, reacting, carrying_a_file, choosing, moving, declining, verifying, hiring, dismissing),
 ]
+NEW = UserId("@new:example.org")
 MOST_STEPS = 40
 
 
@@ -179,6 +180,7 @@ def picture(world: World) -> dict[str, object]:
             sum(1 for event in room.events if event["type"] == "m.reaction"),
             [event["type"] for event in room.events if event["type"].startswith("m.key.verification.")],
             sorted(kind for kind, _ in room.state),
+            sorted(user for user, membership in room.members.items() if membership in {"join", "invite"}),
         )
         for room in world.server.rooms.values()
     }
@@ -196,6 +198,8 @@ async def facts(world: World) -> dict[str, object]:
         "cases": [tuple(r) for r in await world.database.all("SELECT number, state, previous FROM cases")],
         "links": len(await world.database.all("SELECT 1 FROM copy_links")),
         "signed": world.server.signed,
+        "staff": world.around.rules.staff,
+        "changes": await staff.changes(world.database),
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
 

@@ -11,14 +11,14 @@ from typing import Any
 from bot.domain.case import Case
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.domain.texts import Texts
-from bot.flows import house, intake, verifying
+from bot.flows import house, intake, staffing, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.surroundings import Bookkeeping, Desk, Rules, Surroundings
 from bot.flows.worker import Worker
 from bot.resources import resource_dir
 from bot.settings import load_texts
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, cases, rooms, staff
 from bot.store.database import Database
 from tests.flows.fake import Crash, FakeMessenger, FakeRoom
 from tests.waiting import until
@@ -74,7 +74,7 @@ class World:
             database=self.database,
             messenger=self.server,
             texts=self.texts,
-            rules=self.rules,
+            rules=staffing.in_force(self.rules, await staff.changes(self.database)),
             key=b"t" * 32,
             now=self.now,
             bookkeeping=Bookkeeping(),

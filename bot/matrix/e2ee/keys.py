@@ -230,6 +230,10 @@ class Keys:
         """Give up the account's key backup; the next start makes a new one, with a new key."""
         await self._backup.begin_anew()
 
+    def obey(self, policy: Policy) -> None:
+        """From now on this policy holds; sessions that somebody may not read any more are not used again."""
+        self._trust.policy = policy
+
     @property
     def staff(self) -> frozenset[str]:
         """Who works here, as the configuration says."""
