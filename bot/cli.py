@@ -120,6 +120,7 @@ def check_config(config: ConfigOption = None) -> None:
     try:
         settings = load_settings(_config_path(config))
         found = [settings.storage.secret_problem(), settings.storage.folder_problem(), settings.staff.file_problem()]
+        found.append(settings.homeserver.admin_token_problem())
         if not settings.storage.is_used() or settings.bot.has_password_file():
             found.append(settings.bot.password_problem())
         problems += [problem for problem in found if problem]

@@ -47,6 +47,8 @@ _HEX_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _PREFIX = "BOTSCHAFT_"
+_SECRETS = (("bot", "password"), ("homeserver", "admin_token"))
+"""What may come from a file or from the environment, and never stands in the TOML."""
 
 Place = tuple[str | int, ...]
 
@@ -131,6 +133,17 @@ def public_holidays(place: str) -> Callable[[date], bool]:
         raise ValueError('expected the code of a place, like "DE-BY" for Bavaria, or nothing') from None
 
 
+def _private_text_problem(file: Path, what: str) -> str:
+    """Return what is wrong with a file that exists and holds one secret, or nothing."""
+    if file.stat().st_mode & 0o077:
+        return f"Others may read {what}. Run: chmod 600 {file}"
+    try:
+        is_empty = not file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{file} cannot be read ({type(error).__name__})."
+    return f"{file} is empty. Put {what} into it." if is_empty else ""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -142,10 +155,42 @@ class HomeserverSettings(_Section):
     url: str
     request_timeout_s: float = Field(default=30, gt=0, le=600)
     sync_timeout_s: float = Field(default=30, ge=0, le=300)
+    admin_token_file: Path | None = None
+    admin_token: SecretStr | None = None
+    admin_url: str = ""
 
-    @field_validator("url")
+    @property
+    def admin_address(self) -> str:
+        """Where the server's admin API is."""
+        return self.admin_url or self.url
+
+    def secret_admin_token(self) -> str | None:
+        """Return the access token of a server administrator, if there is one.
+
+        Raises:
+            Fatal: others may read its file.
+        """
+        if self.admin_token is not None:
+            return self.admin_token.get_secret_value()
+        if self.admin_token_file is None or not self.admin_token_file.is_file():
+            return None
+        problem = self.admin_token_problem()
+        if problem:
+            raise Fatal(problem)
+        return self.admin_token_file.read_text(encoding="utf-8").strip()
+
+    def admin_token_problem(self) -> str:
+        """Return what is wrong with the admin token's file, or nothing; there need not be one."""
+        file = self.admin_token_file
+        if self.admin_token is not None or file is None or not file.is_file():
+            return ""
+        return _private_text_problem(file, "the token of a server administrator")
+
+    @field_validator("url", "admin_url")
     @classmethod
     def _encrypted_or_local(cls, url: str, info: ValidationInfo) -> str:
+        if not url and info.field_name == "admin_url":
+            return url
         parts = urlsplit(url)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
             raise ValueError("expected an address like https://matrix.example.de")
@@ -192,13 +237,7 @@ class BotSettings(_Section):
             return ""
         if not file.is_file():
             return f"{file} is missing. Put the password of the bot's account into it, and run: chmod 600 {file}"
-        if file.stat().st_mode & 0o077:
-            return f"Others may read the bot's password. Run: chmod 600 {file}"
-        try:
-            is_empty = not file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            return f"{file} cannot be read ({type(error).__name__})."
-        return f"{file} is empty. Put the password of the bot's account into it." if is_empty else ""
+        return _private_text_problem(file, "the password of the bot's account")
 
 
 class BusinessSettings(_Section):
@@ -474,14 +513,15 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _secrets_in(tree: dict[str, Any], path: Path, text: str) -> Iterator[Problem]:
-    bot = tree.get("bot")
-    if isinstance(bot, dict) and "password" in bot:
-        del bot["password"]
-        yield Problem(
-            _place(path, text, ("bot", "password")),
-            "a secret must not stand here; put it into the file that password_file names, or into "
-            "the environment as BOTSCHAFT_BOT__PASSWORD",
-        )
+    for section, key in _SECRETS:
+        table = tree.get(section)
+        if isinstance(table, dict) and key in table:
+            del table[key]
+            yield Problem(
+                _place(path, text, (section, key)),
+                f"a secret must not stand here; put it into the file that {key}_file names, or into "
+                f"the environment as {_PREFIX}{section.upper()}__{key.upper()}",
+            )
 
 
 def _unknown_variables() -> Iterator[Problem]:
@@ -553,7 +593,7 @@ def _fields_at(location: Place) -> list[str]:
         model = DeskSettings if annotation == list[DeskSettings] else annotation
         if not isinstance(model, type) or not issubclass(model, BaseModel):
             return []
-    return [name for name in model.model_fields if name != "password"]
+    return [name for name in model.model_fields if name not in {secret for _, secret in _SECRETS}]
 
 
 def _place(path: Path, text: str, location: Place) -> str:
@@ -588,10 +628,13 @@ def _lines(text: str) -> dict[Place, int]:
 
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
     """Make paths absolute: they are relative to the folder of the file."""
-    password_file = settings.bot.password_file
+    password_file, admin_token_file = settings.bot.password_file, settings.homeserver.admin_token_file
     storage, staff_file = settings.storage, settings.staff.file
     return settings.model_copy(
         update={
+            "homeserver": settings.homeserver.model_copy(
+                update={"admin_token_file": base / admin_token_file if admin_token_file is not None else None}
+            ),
             "bot": settings.bot.model_copy(
                 update={"password_file": base / password_file if password_file is not None else None}
             ),

@@ -69,7 +69,7 @@ def test_the_example_is_a_configuration(write: Write) -> None:
 
 def test_the_example_shows_the_defaults(write: Write) -> None:
     everything = load_settings(write(EXAMPLE))
-    optional = ("request_timeout_s", "sync_timeout_s", "allow_insecure_http", "device_name", "language")
+    optional = ("request_timeout_s", "sync_timeout_s", "allow_insecure_http", "device_name", "language", "admin_url")
     short = "\n".join(line for line in EXAMPLE.splitlines() if not line.startswith(optional))
 
     bare = load_settings(write(short.partition("[cases]")[0]))

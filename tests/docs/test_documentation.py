@@ -16,7 +16,7 @@ from bot.settings import DeskSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
-SECRETS = {"bot.password"}
+SECRETS = {"bot.password", "homeserver.admin_token"}
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
