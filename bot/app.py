@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import structlog
 
+from bot import systemd
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.secrets import Purpose, derive
-from bot.figures import figures, is_well
+from bot.figures import figures, is_well, readiness
 from bot.flows import adopting, house, identities, intake, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
@@ -42,6 +43,8 @@ T = TypeVar("T")
 
 FIRST_SYNC_S = 600.0
 """How long a server may think about all rooms of an account at once (45 s for 2,000 rooms on Synapse 1.163.2)."""
+LAST_WORDS_S = 5.0
+"""How long an orderly stop waits for what is under way; Docker kills ten seconds after it asked."""
 OnWait = Callable[[Transient], None]
 
 
@@ -57,14 +60,24 @@ class Parts:
     bookkeeper: Bookkeeper
 
 
-async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on_wait: OnWait | None = None) -> None:
-    """Serve until cancelled. `on_wait` hears why the first contact with the server has to wait.
+async def run(
+    settings: Settings,
+    *,
+    ready: Callable[[], None] | None = None,
+    on_wait: OnWait | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until cancelled, or until `stop` is set: then what is under way is finished first.
+
+    `ready` is called when the start is over; `on_wait` hears why the first contact with the server has to wait.
 
     Raises:
         Fatal: with the sentence for the admin.
     """
     (settings.storage.folder / "heartbeat").unlink(missing_ok=True)
-    async with opened(settings, on_wait=on_wait) as parts:
+    systemd.tell("STATUS=Waiting for the Matrix server.")
+    async with opened(settings, on_wait=on_wait) as parts, _watched(parts):
+        systemd.tell("STATUS=Starting.")
         await start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: _adopt_rooms(parts))
@@ -76,7 +89,8 @@ async def run(settings: Settings, *, ready: Callable[[], None] | None = None, on
         if ready:
             ready()
         log.info("serving")
-        await _until_stopped(parts)
+        systemd.tell("READY=1\nSTATUS=Serving.")
+        await _until_stopped(parts, stop or asyncio.Event())
 
 
 async def start_keys(parts: Parts) -> None:
@@ -280,7 +294,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-async def _until_stopped(parts: Parts) -> None:
+async def _until_stopped(parts: Parts, stop: asyncio.Event) -> None:
     dispatch = Dispatch(parts.around)
     worker = Worker(parts.around, dispatch.handle)
     parts.bookkeeper.wake = worker.wake
@@ -308,12 +322,21 @@ async def _until_stopped(parts: Parts) -> None:
     )
     session.heartbeat = parts.settings.storage.folder / "heartbeat"
     try:
-        async with _watched(parts), asyncio.TaskGroup() as tasks:
-            tasks.create_task(worker.run())
-            tasks.create_task(session.run(Listeners(batch, keys, catching_up, lambda: worker.is_busy)))
-            tasks.create_task(parts.bookkeeper.run(parts.around))
-            tasks.create_task(parts.keys.keep_safe())
-            tasks.create_task(_watch_identities(parts))
+        async with asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(session.run(Listeners(batch, keys, catching_up, lambda: worker.is_busy)))
+            others = (
+                tasks.create_task(worker.run()),
+                tasks.create_task(parts.bookkeeper.run(parts.around)),
+                tasks.create_task(parts.keys.keep_safe()),
+                tasks.create_task(_watch_identities(parts)),
+                tasks.create_task(systemd.answer_watchdog(lambda: session.is_moving)),
+            )
+            await stop.wait()
+            systemd.tell("STOPPING=1\nSTATUS=Finishing what is under way.")
+            listening.cancel()
+            await worker.finish(LAST_WORDS_S)
+            for task in others:
+                task.cancel()
     except BaseExceptionGroup as group:
         raise _plain(group) from group
 
@@ -324,7 +347,8 @@ def _watched(parts: Parts) -> AbstractAsyncContextManager[object]:
     if not settings.web.listen:
         return nullcontext()
     numbers = partial(figures, settings, parts.database, parts.keys)
-    return serving(settings.web.listen, Watched(numbers, partial(is_well, settings)))
+    prepared = partial(readiness, settings, parts.database, parts.keys)
+    return serving(settings.web.listen, Watched(numbers, partial(is_well, settings), prepared))
 
 
 async def _watch_identities(parts: Parts) -> None:

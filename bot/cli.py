@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, assert_never
 
@@ -82,8 +82,21 @@ def _load(given: Path | None) -> Settings:
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """Serve until stopped."""
-    settings = _load(config)
-    asyncio.run(_until_signal(app.run(settings, on_wait=_Waiting(settings.homeserver.url))))
+    asyncio.run(_serve(_load(config)))
+
+
+async def _serve(settings: Settings) -> None:
+    """Serve until a signal: the first one, once we serve, lets what is under way be finished."""
+    serving, stop = asyncio.Event(), asyncio.Event()
+
+    def stop_in_order() -> bool:
+        if stop.is_set() or not serving.is_set():
+            return False
+        stop.set()
+        return True
+
+    on_wait = _Waiting(settings.homeserver.url)
+    await _until_signal(app.run(settings, ready=serving.set, on_wait=on_wait, stop=stop), stop_in_order)
 
 
 class _Waiting:
@@ -102,11 +115,19 @@ class _Waiting:
         self._url = ""
 
 
-async def _until_signal(work: Coroutine[Any, Any, T]) -> T | None:
-    """Run until it ends or SIGTERM or SIGINT asks it to; then everything is closed in order."""
+async def _until_signal(work: Coroutine[Any, Any, T], stop_in_order: Callable[[], bool] = lambda: False) -> T | None:
+    """Run until it ends or SIGTERM or SIGINT asks it to; then everything is closed in order.
+
+    `stop_in_order` may make it end by itself (True); else it is cancelled.
+    """
     task = asyncio.ensure_future(work)
+
+    def asked() -> None:
+        if not stop_in_order():
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, asked)
     try:
         return await task
     except asyncio.CancelledError:

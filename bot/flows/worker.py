@@ -52,6 +52,8 @@ class Worker:
         self._wakes: dict[Lane, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._due_changed = asyncio.Event()
+        self._under_way = 0
+        self._ending: asyncio.Event | None = None  # set once nothing is under way
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -77,6 +79,12 @@ class Worker:
                 self._tasks.create_task(self._lane(lane))
         self._due_changed.set()
 
+    async def finish(self, within_s: float) -> None:
+        """Begin nothing any more, and wait for what is under way, so long at most; the rest runs at the next start."""
+        self._ending = asyncio.Event()
+        if self._under_way:
+            await _pause(self._ending, within_s)
+
     @property
     def is_busy(self) -> bool:
         """Tell whether more is to be done than fits side by side."""
@@ -94,7 +102,7 @@ class Worker:
         wake = self._wakes[lane]
         failures = 0
         try:
-            while True:
+            while self._ending is None:
                 wake.clear()
                 try:
                     item = await arrivals.next_of(self._around.database, lane)
@@ -112,7 +120,7 @@ class Worker:
         """Run one item; return how many times in a row it failed for now."""
         try:
             async with self._slow.get(item.kind, self._slots):
-                await self._handle(item)
+                await self._count(item)
         except Hold as hold:
             await _pause(wake, hold.retry_after_s or FIRST_PAUSE_S)
             return 0
@@ -126,6 +134,17 @@ class Worker:
             log.error("item_failed", kind=item.kind.value, reason=type(error).__name__, stack=_where(error))
             await park(self._around, item, error)
         return 0
+
+    async def _count(self, item: Item) -> None:
+        if self._ending:
+            return
+        self._under_way += 1
+        try:
+            await self._handle(item)
+        finally:
+            self._under_way -= 1
+            if self._ending and not self._under_way:
+                self._ending.set()
 
     @staticmethod
     async def _wait_out(error: Transient, failures: int, kind: str) -> int:

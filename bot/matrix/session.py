@@ -29,6 +29,8 @@ TO_DEVICE_LIMIT = 100
 """Synapse 1.163.2 hands out at most so many to-device messages in one sync; a full hand means there are more."""
 
 LONGEST_PAUSE_S = 60.0
+SLACK_S = 30.0
+"""How much later than it must a step may end before something hangs."""
 BREATH_S = 0.05
 LONGEST_BREATH_S = 2.0
 BREATHS = 9
@@ -87,6 +89,16 @@ class Session:
         self._me = me
         self._timeout_s = timeout_s
         self.heartbeat: Path | None = None
+        self._moves_by = time.monotonic() + self._longest_step_s
+
+    @property
+    def _longest_step_s(self) -> float:
+        return self._timeout_s + self._patience_s + SLACK_S
+
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether the loop goes round. It also does while the server is away: a restart would not help then."""
+        return time.monotonic() <= self._moves_by + SLACK_S
 
     async def run(self, listeners: Listeners) -> None:
         """Sync until cancelled. Trouble with the server or the network is waited out.
@@ -97,9 +109,10 @@ class Session:
         failures = 0
         quick = True
         while True:
+            self._moves_by = time.monotonic() + self._longest_step_s
             try:
                 asked_at = time.monotonic()
-                async with asyncio.timeout(self._timeout_s + self._patience_s + 30):
+                async with asyncio.timeout(self._longest_step_s):
                     quick = await self.step(listeners, quick=quick)
                 failures = 0
                 await _breathe(listeners, time.monotonic() - asked_at)
@@ -108,6 +121,7 @@ class Session:
                 pause = asked or min(0.25 * 2**failures, LONGEST_PAUSE_S)
                 failures = min(failures + 1, 10)
                 log.info("sync_waits", reason=str(error) or "watchdog", seconds=round(pause, 2))
+                self._moves_by = time.monotonic() + pause
                 await asyncio.sleep(pause)
 
     async def step(self, listeners: Listeners, *, quick: bool) -> bool:

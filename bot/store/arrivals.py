@@ -298,6 +298,12 @@ async def has_new(database: Database, room: RoomId) -> bool:
     return row is not None
 
 
+async def oldest_new(database: Database) -> datetime | None:
+    """Return when the oldest item came in that may be handled now."""
+    row = await database.one("SELECT min(arrived_at) FROM arrivals WHERE state = 'new'")
+    return from_ms(row[0]) if row and row[0] is not None else None
+
+
 async def count_keyless(database: Database) -> int:
     """Count what waits for a key."""
     row = await database.one("SELECT count(*) FROM arrivals WHERE state = 'waiting' AND session_id IS NOT NULL")

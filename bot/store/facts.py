@@ -1,5 +1,7 @@
 """Single values: the sync token, the account's device. And the counters that numbers come from."""
 
+from datetime import datetime
+
 from bot.store.database import Database, Tx
 
 SYNC_TOKEN = "sync_token"  # noqa: S105 - the name of a row
@@ -10,11 +12,20 @@ RECOVERING = "recovering"
 ADOPTING = "adopting"
 """Our rooms exist but our tables are empty: the first sync says which rooms we have."""
 
+LAST_BACKUP = "last_backup"
+"""When the last backup was complete, in ISO 8601 with its offset."""
+
 
 async def get(reader: Database | Tx, name: str) -> str | None:
     """Read one value."""
     row = await reader.one("SELECT value FROM facts WHERE name = ?", name)
     return str(row[0]) if row else None
+
+
+async def moment(reader: Database | Tx, name: str) -> datetime | None:
+    """Read a value that is a moment."""
+    value = await get(reader, name)
+    return datetime.fromisoformat(value) if value else None
 
 
 async def put(tx: Tx, name: str, value: str) -> None:

@@ -161,6 +161,12 @@ async def place(reader: Reader, name: str) -> RoomId | None:
     return RoomId(row[0]) if row and row[0] else None
 
 
+async def places(reader: Reader) -> dict[str, RoomId | None]:
+    """Return all places of the house and their rooms, as far as they are made."""
+    rows = await reader.all("SELECT name, room_id FROM places ORDER BY name")
+    return {str(row[0]): RoomId(row[1]) if row[1] else None for row in rows}
+
+
 async def present(reader: Reader, room_id: RoomId) -> Sequence[UserId]:
     """Return who is joined or invited in a room, without us."""
     rows = await reader.all(

@@ -1,6 +1,6 @@
 """Health and metrics over HTTP, for whoever watches the bot. Counts only: no name, no room, no text, no id.
 
-It answers two paths, takes no input, and its address is a setting that is empty by default.
+It answers three paths, takes no input, and its address is a setting that is empty by default.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -33,6 +33,7 @@ class Watched:
 
     figures: Callable[[], Awaitable[Iterable[Figure]]]
     is_well: Callable[[], bool]
+    readiness: Callable[[], Awaitable[Mapping[str, bool]]]  # what must be true before anybody is served
 
 
 class _Collector(Collector):
@@ -70,11 +71,17 @@ async def serving(listen: str, watched: Watched) -> AsyncIterator[int]:
         well = watched.is_well()
         return web.json_response({"ok": well}, status=200 if well else 503)
 
+    async def ready(request: web.Request) -> web.Response:
+        parts = await watched.readiness()
+        ready = all(parts.values())
+        return web.json_response({"ok": ready} | dict(parts), status=200 if ready else 503)
+
     async def metrics(request: web.Request) -> web.Response:
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=exposition(await watched.figures()), headers=headers)
 
     app.router.add_get("/health", health)
+    app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()

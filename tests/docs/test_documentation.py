@@ -1,5 +1,6 @@
 """What is documented is what there is, and the layers hold."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -84,13 +85,28 @@ def test_every_script_named_by_the_packaging_exists() -> None:
     assert all((ROOT / name).is_file() for name in project["license-files"])
 
 
+def figures() -> set[str]:
+    source = (ROOT / "bot" / "figures.py").read_text(encoding="utf-8")
+    return set(re.findall(r'"(botschaft_[a-z_]+)"', source))
+
+
 def test_the_readme_explains_every_figure() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    source = (ROOT / "bot" / "figures.py").read_text(encoding="utf-8")
-    names = set(re.findall(r'"(botschaft_[a-z_]+)"', source))
 
-    assert len(names) > 5
-    assert {name for name in names if name not in readme} == set()
+    assert len(figures()) > 5
+    assert {name for name in figures() if name not in readme} == set()
+
+
+def test_alerts_are_about_figures_that_exist_and_each_says_what_to_do() -> None:
+    yaml = importlib.import_module("yaml")
+    (group,) = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    rules = group["rules"]
+    named = {name.removesuffix("_total") for rule in rules for name in re.findall(r"botschaft_[a-z_]+", rule["expr"])}
+
+    assert named == figures(), "each alert has its figure, and each figure its alert"
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    assert [rule for rule in rules if set(rule["annotations"]) != {"summary", "action"}] == []
+    assert {rule["labels"]["severity"] for rule in rules} == {"page", "ticket"}
 
 
 def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:

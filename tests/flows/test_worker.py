@@ -64,3 +64,53 @@ async def test_invitations_that_hang_keep_no_message_waiting(world: World) -> No
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def test_an_orderly_stop_finishes_what_is_under_way_and_begins_nothing(world: World) -> None:
+    chat = await world.chat(ANNA)
+    for text in ("eins", "zwei"):
+        await world.writes(ANNA, chat, text)
+    begun: list[Item] = []
+    go_on = asyncio.Event()
+
+    async def handle(item: Item) -> None:
+        begun.append(item)
+        await go_on.wait()
+        async with world.database.transaction() as tx:
+            await arrivals.finish(tx, item)
+
+    worker = Worker(world.around, handle)
+    task = asyncio.ensure_future(worker.run())
+    await until(lambda: len(begun) == 1)
+    stopping = asyncio.ensure_future(worker.finish(60))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(stopping, 20)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert [item.body["content"]["body"] for item in begun] == ["eins"]
+    await world.run()
+    assert "zwei" in (await world.case_room(ANNA)).texts(), "the rest is there at the next start"
+
+
+async def test_an_orderly_stop_waits_for_nobody_who_hangs(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.writes(ANNA, chat, "eins")
+    begun = asyncio.Event()
+
+    async def handle(item: Item) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    worker = Worker(world.around, handle)
+    task = asyncio.ensure_future(worker.run())
+    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(worker.finish(0.01), 20)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    await world.run()
+    assert "eins" in (await world.case_room(ANNA)).texts(), "what was cut off runs again"

@@ -23,9 +23,15 @@ async def test_health_and_figures_of_a_running_bot(business: Business, new_peer:
     async with aiohttp.ClientSession() as http:
         async with http.get(f"http://{listen}/health") as answer:
             assert answer.status == 200
+        async with http.get(f"http://{listen}/ready") as answer:
+            assert (answer.status, await answer.json()) == (
+                200,
+                {"ok": True, "keys": True, "rooms": True, "server": True},
+            )
         async with http.get(f"http://{listen}/metrics") as answer:
             shown = await answer.text()
 
     assert 'botschaft_items{state="parked"} 0.0' in shown
     assert "botschaft_last_sync_age_seconds" in shown
+    assert "botschaft_ready 1.0" in shown
     assert not [secret for secret in (anna.user_id, chat, "werkstatt", "Guten") if secret in shown]

@@ -249,6 +249,11 @@ class Keys:
         """Tell whether the server has ever taken the keys of this key store."""
         return bool(self._machine.account.shared)
 
+    @property
+    def is_signed(self) -> bool:
+        """Tell whether the server has shown, since the start, that our device is signed by our identity."""
+        return self._machine.signed_device_keys is not None
+
     async def _check_device(self) -> None:
         shown = (await self._signing.shown()).device
         account = self._machine.account
