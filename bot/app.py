@@ -15,6 +15,7 @@ import structlog
 from bot import systemd
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
+from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privacy
 from bot.domain.secrets import Purpose, derive
 from bot.figures import figures, is_well, readiness
 from bot.flows import adopting, house, identities, intake, staffing, verifying
@@ -31,9 +32,10 @@ from bot.matrix.messenger import NioMessenger
 from bot.matrix.pace import Pace
 from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
+from bot.privacy.loading import Loaded, load
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
-from bot.store import facts, staff
+from bot.store import facts, privacy_texts, staff
 from bot.store.database import Database, utc_now
 from bot.web.server import Watched, serving
 
@@ -76,8 +78,11 @@ async def run(
     """
     (settings.storage.folder / "heartbeat").unlink(missing_ok=True)
     systemd.tell("STATUS=Waiting for the Matrix server.")
-    async with opened(settings, on_wait=on_wait) as parts, _watched(parts):
+    loaded = loaded_privacy(settings)
+    privacy = loaded.privacy if loaded else None
+    async with opened(settings, on_wait=on_wait, privacy=privacy) as parts, _watched(parts):
         systemd.tell("STATUS=Starting.")
+        await _put_texts_on_record(parts)
         await start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: _adopt_rooms(parts))
@@ -85,6 +90,8 @@ async def run(
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
         await persistently(lambda: _warn_of_loss(parts))
+        if loaded is None:
+            parts.bookkeeper.alarm("admin.no_controller")
         await verifying.end_forgotten(parts.around)
         if ready:
             ready()
@@ -131,9 +138,56 @@ async def _adopt_rooms(parts: Parts) -> None:
     await session.step(Listeners(batch, keys, lambda more: None), quick=True)
 
 
+def loaded_privacy(settings: Settings) -> Loaded | None:
+    """Read purposes and privacy texts; None: who is responsible is not filled in, so nobody is shown or asked anything.
+
+    Raises:
+        PrivacyProblems: with everything that is wrong with them.
+    """
+    if not settings.controller.is_filled_in:
+        return None
+    return load(operator_of(settings), settings.privacy.folder)
+
+
+def operator_of(settings: Settings) -> Operator:
+    """Turn what the admin wrote about the business into plain values."""
+    return Operator(
+        controller=Controller(**{name: text.strip() for name, text in settings.controller.model_dump().items()}),
+        hosting=Hosting(**{name: text.strip() for name, text in settings.hosting.model_dump().items()}),
+        federation=Federation(settings.federation.mode),
+        edition=settings.privacy.edition,
+    )
+
+
+async def _put_texts_on_record(parts: Parts) -> None:
+    """Write down every text before anybody is shown it.
+
+    Raises:
+        Fatal: a text changed under a version that was used; nothing was written.
+    """
+    if parts.around.privacy is None:
+        return
+    async with parts.database.transaction() as tx:
+        changed = await privacy_texts.register(tx, parts.around.privacy.texts.values(), utc_now())
+        if changed:
+            raise Fatal("\n".join(changed))
+
+
+async def changed_texts(settings: Settings, privacy: Privacy) -> list[str]:
+    """Return what stands under a version that other words were used for. Changes nothing; the bot may be running."""
+    if not (settings.storage.folder / "botschaft.db").exists():
+        return []
+    async with stored(settings, as_it_is=True) as database:
+        return await privacy_texts.changed(database, privacy.texts.values())
+
+
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, looks_only: bool = False, on_wait: OnWait | None = None
+    settings: Settings,
+    *,
+    looks_only: bool = False,
+    on_wait: OnWait | None = None,
+    privacy: Privacy | None = None,
 ) -> AsyncIterator[Parts]:
     """Open everything that belongs to one data folder. `looks_only`: while somebody else may serve from it; once."""
     folder = settings.storage.folder
@@ -150,7 +204,7 @@ async def opened(
             rules = staffing.in_force(rules_of(settings), await staff.changes(database))
             keys = _keys(settings, master, device, transport, rules)
             try:
-                yield _wired(settings, master, database, transport, keys, rules)
+                yield _wired(settings, master, database, transport, keys, rules, privacy)
             finally:
                 with suppress(Transient):  # the next start makes new sessions
                     keys.rest()
@@ -161,8 +215,8 @@ async def opened(
 
 
 @asynccontextmanager
-async def stored(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database of a data folder that exists; the bot may be serving from it.
+async def stored(settings: Settings, *, as_it_is: bool = False) -> AsyncIterator[Database]:
+    """Open the database of a data folder that exists; the bot may be serving from it. `as_it_is`: only to look.
 
     Raises:
         Fatal: there is none yet.
@@ -171,7 +225,8 @@ async def stored(settings: Settings) -> AsyncIterator[Database]:
     if not file.exists():
         raise Fatal("The bot has not been started with this folder yet. Run `botschaft run`.")
     key = derive(settings.storage.master_secret(), Purpose.DATABASE)
-    database = await Database.open(file, key=key, migrations=resource_dir("migrations"))
+    migrations = None if as_it_is else resource_dir("migrations")
+    database = await Database.open(file, key=key, migrations=migrations)
     try:
         yield database
     finally:
@@ -224,7 +279,13 @@ def policy_of(rules: Rules) -> Policy:
 
 
 def _wired(
-    settings: Settings, master: bytes, database: Database, transport: Transport, keys: Keys, rules: Rules
+    settings: Settings,
+    master: bytes,
+    database: Database,
+    transport: Transport,
+    keys: Keys,
+    rules: Rules,
+    privacy: Privacy | None,
 ) -> Parts:
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
@@ -245,6 +306,7 @@ def _wired(
         now=utc_now,
         bookkeeping=bookkeeper,
         on_rules=follow,
+        privacy=privacy,
     )
     return Parts(settings, database, transport, keys, around, bookkeeper)
 

@@ -20,6 +20,7 @@ from bot.figures import heartbeat_age_s, is_well
 from bot.flows import stuck
 from bot.kit.answers import QUESTIONS, answers_from, missing, remembered
 from bot.kit.writing import Written, next_steps, write
+from bot.privacy.pages import PAGE_FILES, RECORD_FILES, Pages
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
 from bot.store import arrivals
@@ -138,13 +139,15 @@ async def _until_signal(work: Coroutine[Any, Any, T], stop_in_order: Callable[[]
 def check_config(config: ConfigOption = None) -> None:
     """Check the configuration, the master secret and the texts; print all problems at once."""
     problems: list[str] = []
+    path = _config_path(config)
     try:
-        settings = load_settings(_config_path(config))
+        settings = load_settings(path)
         found = [settings.storage.secret_problem(), settings.storage.folder_problem(), settings.staff.file_problem()]
         found.append(settings.homeserver.admin_token_problem())
         if not settings.storage.is_used() or settings.bot.has_password_file():
             found.append(settings.bot.password_problem())
         problems += [problem for problem in found if problem]
+        problems += _privacy_problems(settings, path)
     except SettingsProblems as error:
         problems += [str(problem) for problem in error.problems]
     try:
@@ -155,6 +158,61 @@ def check_config(config: ConfigOption = None) -> None:
         _complain(Fatal("\n".join(problems)))
         raise typer.Exit(1)
     out.print("[green]✓[/green] Everything is fine.")
+
+
+def _privacy_problems(settings: Settings, path: Path) -> list[str]:
+    """Return what is wrong with purposes and privacy texts, or that customers cannot be shown any."""
+    missing = settings.controller.missing()
+    if missing:
+        return [
+            f"{path}: controller: {', '.join(missing)} must be filled in. Until then customers are shown no privacy "
+            "text and asked for no consent, which the law does not allow for long; messages are carried."
+        ]
+    try:
+        loaded = app.loaded_privacy(settings)
+        assert loaded is not None, "the controller is filled in"
+        if settings.storage.secret_problem():
+            return []  # said already; without it the register cannot be read
+        return asyncio.run(app.changed_texts(settings, loaded.privacy))
+    except Fatal as error:
+        return str(error).splitlines()
+
+
+def _pages(config: Path | None) -> Pages:
+    """Return what makes pages.
+
+    Raises:
+        Fatal: who is responsible is not filled in.
+    """
+    loaded = app.loaded_privacy(load_settings(_config_path(config)))
+    if loaded is None:
+        raise Fatal("Nothing was written: fill in [controller] in the configuration first (botschaft check-config).")
+    return loaded.pages
+
+
+def _write_pages(folder: Path, pages: dict[str, str]) -> None:
+    """Write pages that anybody may read; older ones of the same name are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        out.print(f"[green]✓[/green] {folder / name} written.", soft_wrap=True)
+
+
+OutOption = Annotated[Path, typer.Option("--out", help="The folder to write into. Default: this one.")]
+
+
+@cli.command("privacy-page")
+def privacy_page(config: ConfigOption = None, folder: OutOption = Path()) -> None:
+    """Write the full privacy page in German and English, to be put where controller.privacy_url points."""
+    pages = _pages(config)
+    _write_pages(folder, {file: pages.privacy_page(language) for language, file in PAGE_FILES.items()})
+
+
+@cli.command()
+def record(config: ConfigOption = None, folder: OutOption = Path()) -> None:
+    """Write the record of processing activities (Art. 30 GDPR) in German and English, for your files."""
+    pages = _pages(config)
+    _write_pages(folder, {file: pages.record(language) for language, file in RECORD_FILES.items()})
 
 
 @cli.command()

@@ -247,6 +247,79 @@ class BusinessSettings(_Section):
     language: Literal["de", "en"] = "de"
 
 
+class ControllerSettings(_Section):
+    """Who is responsible for personal data (Art. 4(7) GDPR). All empty: not filled in yet."""
+
+    name: str = ""
+    address: str = ""
+    contact: str = ""
+    authority: str = ""
+    privacy_url: str = ""
+    officer: str = ""
+    imprint: str = ""
+
+    @property
+    def is_filled_in(self) -> bool:
+        """Tell whether privacy texts can be made from it."""
+        return not self.missing()
+
+    def missing(self) -> list[str]:
+        """Return what must be there and is not."""
+        needed = ("name", "address", "contact", "authority", "privacy_url")
+        return [name for name in needed if not getattr(self, name).strip()]
+
+    @field_validator("privacy_url")
+    @classmethod
+    def _anybody_can_open_it(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme != "https" or not parts.hostname):
+            raise ValueError("expected an address like https://www.example.de/datenschutz")
+        return url
+
+    @model_validator(mode="after")
+    def _whole_or_not_at_all(self) -> "ControllerSettings":
+        missing = self.missing()
+        if missing and any((self.name, self.address, self.contact, self.authority, self.privacy_url)):
+            raise ValueError(f"{', '.join(missing)} must be filled in, too: customers are told all of it or nothing")
+        return self
+
+
+class HostingSettings(_Section):
+    """Where the server stands and who runs it."""
+
+    location: str = ""
+    processor: str = ""
+    contract: str = ""
+    outside_eu: str = ""
+
+    @model_validator(mode="after")
+    def _bound_by_contract(self) -> "HostingSettings":
+        if self.processor.strip() and not self.contract.strip():
+            raise ValueError(
+                "a contract is missing: whoever runs the server for you needs one under Art. 28 GDPR; "
+                "put its reference into hosting.contract"
+            )
+        return self
+
+
+class FederationSettings(_Section):
+    """How far the server talks with others."""
+
+    mode: Literal["closed", "listed", "open"] = "closed"
+
+
+class PrivacySettings(_Section):
+    """Purposes and privacy texts."""
+
+    folder: Path | None = None
+    edition: int = Field(default=1, ge=1)
+
+    @field_validator("folder", mode="before")
+    @classmethod
+    def _nothing_is_no_folder(cls, folder: object) -> object:
+        return None if folder == "" else folder
+
+
 class DeskSettings(_Section):
     """One team."""
 
@@ -426,6 +499,10 @@ class Settings(BaseSettings):
     admins: list[UserIdText] = Field(min_length=1)
     hours: HoursSettings = HoursSettings()
     storage: StorageSettings
+    controller: ControllerSettings = ControllerSettings()
+    hosting: HostingSettings = HostingSettings()
+    federation: FederationSettings = FederationSettings()
+    privacy: PrivacySettings = PrivacySettings()
     cases: CaseSettings = CaseSettings()
     customers: CustomerSettings = CustomerSettings()
     staff: StaffSettings = StaffSettings()
@@ -446,6 +523,8 @@ class Settings(BaseSettings):
         people = {member for desk in self.desks for member in desk.members} | set(self.admins)
         if self.bot.user_id in people:
             raise ValueError("bot.user_id: the bot itself cannot be a member of a desk or an admin")
+        if self.controller.is_filled_in and not self.hosting.location.strip():
+            raise ValueError("hosting.location: expected the place where the server stands; customers are told it")
         return self
 
 
@@ -639,6 +718,9 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
                 update={"password_file": base / password_file if password_file is not None else None}
             ),
             "staff": StaffSettings(file=base / staff_file if staff_file is not None else None),
+            "privacy": settings.privacy.model_copy(
+                update={"folder": base / settings.privacy.folder if settings.privacy.folder is not None else None}
+            ),
             "storage": storage.model_copy(
                 update={"folder": base / storage.folder, "master_secret_file": base / storage.master_secret_file}
             ),

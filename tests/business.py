@@ -14,6 +14,17 @@ from bot.settings import Settings, load_settings
 from tests.waiting import until
 
 NOBODY = "@nobody-here:localhost"
+CONTROLLER = """
+[controller]
+name = "Werkstatt Müller GmbH"
+address = "Musterstraße 1, 12345 Musterstadt"
+contact = "Telefon 01234 567890, post@werkstatt.example"
+authority = "Landesbeauftragte für den Datenschutz, Prinzenstraße 5, Musterstadt"
+privacy_url = "https://werkstatt.example/datenschutz"
+imprint = "Geschäftsführung: Eva Müller"
+[hosting]
+location = "Musterstadt"
+"""
 
 
 class Account(NamedTuple):
@@ -61,6 +72,7 @@ class Business:
             f"{self.homeserver or 'sync_timeout_s = 10'}\n"
             f'[bot]\nuser_id = "{self.bot.mxid}"\npassword_file = "bot.password"\n'
             f'[business]\nname = "Werkstatt Müller"\n'
+            f"{CONTROLLER}"
             f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
             f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = [{members}]\n{self.extra}'
         )

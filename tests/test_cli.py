@@ -1,6 +1,9 @@
 """The command line: sentences, exit codes, and files that are never overwritten."""
 
+import asyncio
+import json
 import os
+import re
 import sys
 import time
 import tomllib
@@ -10,9 +13,14 @@ from typing import NamedTuple
 
 import pytest
 
-from bot import cli
+from bot import app, cli
 from bot.domain.errors import Fatal
+from bot.domain.secrets import Purpose, derive
+from bot.privacy.pages import PAGE_FILES, RECORD_FILES
+from bot.resources import resource_dir
 from bot.settings import load_settings
+from bot.store import privacy_texts
+from bot.store.database import Database, utc_now
 
 INIT = (
     *("init", "--homeserver", "https://matrix.werk.de", "--user", "@werk:werk.de", "--business", 'Werk "Nord"'),
@@ -116,11 +124,30 @@ def put_password(folder: Path) -> None:
     file.chmod(0o600)
 
 
-def test_check_config_is_content_with_what_init_wrote_and_a_password(botschaft: Botschaft, tmp_path: Path) -> None:
+def fill_in(place: Path, **changes: str) -> None:
+    """Write down who is responsible, and change other values of the configuration."""
+    file = place / "botschaft.toml"
+    text, answers = file.read_text(encoding="utf-8"), {"name": "Werk GmbH", "address": "Weg 1, Werkstadt"}
+    answers |= {"contact": "Telefon 1", "authority": "Landesbeauftragte, Hannover", "location": "Werkstadt"}
+    answers |= {"privacy_url": "https://werk.de/datenschutz"} | changes
+    for key, value in answers.items():
+        text, happened = re.subn(rf'^{key} = ""$', f"{key} = {json.dumps(value)}", text, count=1, flags=re.MULTILINE)
+        assert happened, key
+    file.write_text(text, encoding="utf-8")
+
+
+def test_check_config_is_content_with_what_init_wrote_a_password_and_a_controller(
+    botschaft: Botschaft, tmp_path: Path
+) -> None:
     botschaft(*INIT)
     assert "bot.password is missing" in botschaft("check-config").err
 
     put_password(tmp_path)
+    ended = botschaft("check-config")
+    assert ended.code == 1
+    assert "botschaft.toml: controller: name, address, contact, authority, privacy_url must be filled in" in ended.err
+
+    fill_in(tmp_path)
     ended = botschaft("check-config")
 
     assert ended == Outcome(0, "✓ Everything is fine.\n", "")
@@ -204,6 +231,108 @@ def test_check_config_looks_at_the_texts(botschaft: Botschaft, tmp_path: Path, m
     assert "de: b is missing" in ended.err
 
 
+def test_check_config_finds_faults_of_configuration_purposes_and_texts_at_once(
+    botschaft: Botschaft, tmp_path: Path
+) -> None:
+    botschaft(*INIT)
+    fill_in(tmp_path, folder="own")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "purposes.toml").write_text('[purposes.marketing_news]\ndefault = "on"\n')
+    (tmp_path / "own" / "texts.toml").write_text("[sentences.withdrawal]\nde = 'Rufen Sie an.'\nen = 'Call us.'\n")
+
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert "bot.password is missing" in ended.err
+    own = tmp_path / "own"
+    assert f"{own / 'purposes.toml'}: purposes.marketing_news.default: consent is never given beforehand" in ended.err
+    assert "texts.question_survey.de: does not say the withdrawal sentence" in ended.err
+    assert "texts.question_news.en: does not say the withdrawal sentence" in ended.err
+    refused = botschaft("run")
+    assert (refused.code, "purposes.marketing_news.default" in refused.err) == (1, True)
+
+
+async def put_on_record(folder: Path) -> None:
+    """What a start does with the texts."""
+    settings = load_settings(folder / "botschaft.toml")
+    loaded = app.loaded_privacy(settings)
+    assert loaded
+    key = derive(settings.storage.master_secret(), Purpose.DATABASE)
+    migrations = resource_dir("migrations")
+    database = await Database.open(settings.storage.folder / "botschaft.db", key=key, migrations=migrations)
+    async with database.transaction() as tx:
+        assert await privacy_texts.register(tx, loaded.privacy.texts.values(), utc_now()) == []
+    await database.close()
+
+
+def test_ac_08_check_config_finds_a_text_that_changed_under_an_old_version(
+    botschaft: Botschaft, tmp_path: Path
+) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    fill_in(tmp_path)
+    asyncio.run(put_on_record(tmp_path))
+    assert botschaft("check-config").code == 0
+    file = tmp_path / "botschaft.toml"
+    file.write_text(file.read_text().replace("Telefon 1", "Telefon 2"))
+
+    ended = botschaft("check-config")
+
+    assert ended.code == 1
+    assert "first_contact.de: other words have been version 1.1 since" in ended.err
+    assert "privacy_page.en: other words" in ended.err
+    assert "consent_none" not in ended.err, "it does not name the contact"
+    file.write_text(file.read_text().replace("edition = 1", "edition = 2"))
+    assert botschaft("check-config").code == 0
+
+
+def test_a_broken_database_is_a_sentence_of_check_config(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    fill_in(tmp_path)
+    (tmp_path / "data" / "botschaft.db").write_bytes(b"x" * 4096)
+
+    ended = botschaft("check-config")
+
+    assert (ended.code, "botschaft.db cannot be opened" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"address": ""}, "controller: address must be filled in, too"),
+        ({"location": ""}, "hosting.location: expected the place where the server stands"),
+        ({"privacy_url": "http://werk.de"}, "controller.privacy_url: expected an address like https://"),
+        ({"processor": "Beispiel Hosting GmbH"}, "hosting: a contract is missing"),
+    ],
+)
+def test_half_a_controller_and_a_processor_without_contract_are_refused(
+    botschaft: Botschaft, tmp_path: Path, changes: dict[str, str], expected: str
+) -> None:
+    botschaft(*INIT)
+    fill_in(tmp_path, **changes)
+
+    for command in ("check-config", "run", "privacy-page"):
+        ended = botschaft(command)
+        assert (ended.code, expected in ended.err) == (1, True), ended
+
+
+def test_pages_are_written_where_it_was_said(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    refused = botschaft("privacy-page", "--out", "web")
+    assert (refused.code, "fill in [controller]" in refused.err) == (1, True)
+    assert not (tmp_path / "web").exists()
+    fill_in(tmp_path)
+
+    for command in ("privacy-page", "record", "privacy-page"):
+        assert botschaft(command, "--out", "web").code == 0
+
+    written = {file.name: file.read_text(encoding="utf-8") for file in (tmp_path / "web").iterdir()}
+    assert written.keys() == {*PAGE_FILES.values(), *RECORD_FILES.values()}
+    assert all("Werk GmbH, Weg 1, Werkstadt" in page for page in written.values())
+    assert 'lang="de"' in written["datenschutz.html"]
+    assert 'lang="en"' in written["privacy.html"]
+
+
 def test_a_missing_configuration_names_the_next_command(botschaft: Botschaft) -> None:
     ended = botschaft("check-config")
 
@@ -216,6 +345,7 @@ def test_the_configuration_is_found_where_it_was_said(
 ) -> None:
     botschaft(*INIT, "--folder", "config")
     put_password(tmp_path / "config")
+    fill_in(tmp_path / "config")
     assert botschaft("check-config").code == 0, "the container's folder is looked at last"
 
     (tmp_path / "botschaft.toml").write_text("x = 1")

@@ -93,6 +93,10 @@ def _write_configuration(stage: Stage) -> Path:
         f'[bot]\nuser_id = "{stage.bot.mxid}"\ndisplay_name = "{BUSINESS}"\npassword_file = "bot.password"\n'
         f'[business]\nname = "{BUSINESS}"\n'
         f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
+        f'[controller]\nname = "{BUSINESS} GmbH"\naddress = "Musterstraße 1, 12345 Musterstadt"\n'
+        f'contact = "Telefon 01234 567890"\nauthority = "Landesbeauftragte für den Datenschutz, Musterstadt"\n'
+        f'privacy_url = "https://werkstatt.example/datenschutz"\n'
+        f'[hosting]\nlocation = "Musterstadt"\n'
         f"[cases]\nrename_interval_s = 0\n"
         f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = {members}\n',
         encoding="utf-8",

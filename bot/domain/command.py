@@ -28,6 +28,13 @@ class Verb(StrEnum):
     DISMISS = "dismiss"
 
 
+class Wish(StrEnum):
+    """What a customer asks the bot itself for."""
+
+    PRIVACY = "privacy"
+    IMPRINT = "imprint"
+
+
 class Where(StrEnum):
     """The kind of room a command is for."""
 
@@ -62,6 +69,24 @@ COMMANDS: Final = (
 )
 
 
+WISHES: Final = {
+    "datenschutz": (Wish.PRIVACY, "de"),
+    "privacy": (Wish.PRIVACY, "en"),
+    "impressum": (Wish.IMPRINT, "de"),
+    "imprint": (Wish.IMPRINT, "en"),
+}
+"""What customers may type after a `!`; the word tells their language. Anything else of theirs is for people to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """A customer's wish, the language of its word, and what they wrote besides."""
+
+    wish: Wish
+    language: str
+    rest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A command of the table, with the rest of the line."""
@@ -91,6 +116,16 @@ def parse(body: str) -> Call | Unknown | None:
     if known is None:
         return Unknown(first, _nearest(first))
     return Call(known, (tail + (" " if newline and rest else "") + rest).strip())
+
+
+def wished(body: str) -> Wished | None:
+    """Return what a customer asks the bot for; None: it is for people."""
+    text = body.strip()
+    word, *rest = text[1:].split(maxsplit=1) or [""]
+    known = WISHES.get(_plain(word.rstrip(".!?,:")))
+    if not text.startswith("!") or known is None:
+        return None
+    return Wished(*known, rest=rest[0] if rest else "")
 
 
 def _plain(word: str) -> str:

@@ -11,7 +11,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, CustomerId, EventId, RoomId, derived_item_id
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import away, choosing, copying, following, opening
+from bot.flows import away, choosing, copying, following, informing, opening
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
@@ -40,6 +40,8 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
             await following.react(around, item)
         case "delete":
             await following.delete(around, item)
+        case "inform":
+            await informing.inform(around, item, message)
         case "ask":
             await choosing.ask(around, item)
         case "choose":
@@ -61,6 +63,9 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     chosen = await choosing.answered(tx, item, message)
     if chosen:
         return {"do": "choose", "case": chosen}
+    wish = informing.wished(around, message)
+    if wish and not wish.rest and await around.may_answer(tx, item, customer, "informing"):
+        return {"do": "inform"}
     plan = await _placed(tx, around, item, customer, message)
     if plan["do"] != "carry":
         return plan
@@ -216,12 +221,12 @@ async def _said(around: Surroundings, item: Item, message: Message, replaces: Ev
 
 
 def _automatic_text(around: Surroundings, message: Message) -> str:
-    """Return the sentence a customer gets when we could not carry what they sent."""
+    """Return the sentence a customer gets: what they asked the bot for, or why we could not carry what they sent."""
     if message.kind is Kind.CALL:
         return around.say("customer.call")
     if message.kind not in CARRIED:
         return around.say("customer.unsupported", kind=around.say("kind.other"))
-    return around.say("customer.too_large") if message.oversized else ""
+    return around.say("customer.too_large") if message.oversized else informing.answer_to(around, message)
 
 
 async def _finish(around: Surroundings, item: Item) -> None:

@@ -11,6 +11,7 @@ from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.message import Outgoing
+from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
@@ -88,7 +89,8 @@ class Surroundings:
     """Passed to every flow. `rules` and `texts` may change while it serves, by `obey` alone.
 
     `on_rules` tells those who must follow the rules without asking. `changing` is held from the commit of a change in
-    who works here until it is obeyed, so that two changes cannot pass each other.
+    who works here until it is obeyed, so that two changes cannot pass each other. Without `privacy` nobody is shown a
+    privacy text or asked for consent.
     """
 
     database: Database
@@ -99,6 +101,7 @@ class Surroundings:
     now: Callable[[], datetime]
     bookkeeping: Bookkeeping
     on_rules: Callable[[Rules], None] = lambda rules: None
+    privacy: Privacy | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def obey(self, rules: Rules, texts: Texts | None = None) -> None:

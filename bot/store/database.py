@@ -54,15 +54,16 @@ class Database:
         self._lock = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, *, key: bytes, migrations: Path) -> "Database":
-        """Open or create the file and bring it to the newest version.
+    async def open(cls, path: Path, *, key: bytes, migrations: Path | None) -> "Database":
+        """Open or create the file and bring it to the newest version. No migrations: leave it at the version it has.
 
         Raises:
             Fatal: wrong key, damaged file, a version from the future, or a migration that was changed afterwards.
         """
         writer = await _connect(path, key)
         try:
-            await _migrate(writer, migrations)
+            if migrations is not None:
+                await _migrate(writer, migrations)
             reader = await _connect(path, key)
         except BaseException:
             await writer.close()

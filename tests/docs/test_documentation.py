@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bot.cli import cli
-from bot.domain.command import COMMANDS
+from bot.domain.command import COMMANDS, WISHES
 from bot.resources import resource_dir
 from bot.settings import DeskSettings, Settings
 
@@ -113,8 +113,25 @@ def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     words = [f"`!{word}`" for command in COMMANDS for word in command.words]
     verbs = [
-        f"`botschaft {name}`" for name in ("init", "check-config", "run", "health", "device status", "items", "demo")
+        f"`botschaft {name}`"
+        for name in (
+            "init",
+            "check-config",
+            "run",
+            "health",
+            "device status",
+            "items",
+            "privacy-page",
+            "record",
+            "demo",
+        )
     ]
     known = {command.name or str(command.callback.__name__) for command in cli.registered_commands if command.callback}
     assert [word for word in [*words, *verbs] if word not in readme] == []
-    assert known <= {"init", "check-config", "run", "health", "items", "demo"}
+    assert known <= {"init", "check-config", "run", "health", "items", "privacy-page", "record", "demo"}
+
+
+def test_the_readme_names_what_customers_can_type() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [word for word in WISHES if f"`!{word}`" not in readme] == []

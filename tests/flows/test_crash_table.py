@@ -41,6 +41,12 @@ async def being_away(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "hallo?")
 
 
+async def asking_the_bot(world: World, chat: RoomId) -> None:
+    """A customer asks the bot itself, first with nothing else and then with words for people."""
+    await world.writes(ANNA, chat, "!datenschutz")
+    await world.writes(ANNA, chat, "!privacy please delete everything")
+
+
 async def answering(world: World, chat: RoomId) -> None:
     """Staff answer, note and close."""
     await world.says(ANNA, chat, "erste")
@@ -165,7 +171,7 @@ async def dismissing(world: World, chat: RoomId) -> None:
 
 
 STORIES = [
-    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, answering, reopening, failing),
+    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening, failing),
     *(deleting, reacting, carrying_a_file, choosing, moving, declining, verifying, hiring, dismissing),
 ]
 NEW = UserId("@new:example.org")

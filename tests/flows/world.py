@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.domain.case import Case
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
+from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
 from bot.flows import house, intake, staffing, verifying
 from bot.flows.dispatch import Dispatch
@@ -20,6 +21,7 @@ from bot.resources import resource_dir
 from bot.settings import load_texts
 from bot.store import arrivals, cases, rooms, staff
 from bot.store.database import Database
+from tests.a_business import PRIVACY
 from tests.flows.fake import Crash, FakeMessenger, FakeRoom
 from tests.waiting import until
 
@@ -57,6 +59,7 @@ class World:
         self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
         self.server = FakeMessenger(ME, self.now)
         self.sync = 0
+        self.privacy: Privacy | None = PRIVACY
         self.database: Database
         self.around: Surroundings
 
@@ -78,6 +81,7 @@ class World:
             key=b"t" * 32,
             now=self.now,
             bookkeeping=Bookkeeping(),
+            privacy=self.privacy,
         )
 
     def rule(self, **changed: Any) -> None:
