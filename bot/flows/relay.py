@@ -60,12 +60,9 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
         reaction = await following.plan_reaction(tx, item, message)
         if reaction:
             return reaction
-    chosen = await choosing.answered(tx, item, message)
-    if chosen:
-        return {"do": "choose", "case": chosen}
-    wish = informing.wished(around, message)
-    if wish and not wish.rest and await around.may_answer(tx, item, customer, "informing"):
-        return {"do": "inform"}
+    for_the_bot = await _meant_for_the_bot(tx, around, item, customer, message)
+    if for_the_bot:
+        return for_the_bot
     plan = await _placed(tx, around, item, customer, message)
     if plan["do"] != "carry":
         return plan
@@ -78,6 +75,19 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     elif message.kind not in AUTOMATIC and plan["do"] == "carry" and not plan["late"]:
         plan["away"] = await away.sentence(tx, around, item, case)
     return plan
+
+
+async def _meant_for_the_bot(
+    tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message
+) -> dict[str, Any] | None:
+    """Return what is done with words that nobody but the bot has to read."""
+    chosen = await choosing.answered(tx, item, message)
+    if chosen:
+        return {"do": "choose", "case": chosen}
+    wish = informing.wished(around, message)
+    if wish and not wish.rest and await around.may_answer(tx, item, customer, "informing"):
+        return {"do": "inform"}
+    return None
 
 
 async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:

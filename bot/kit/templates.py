@@ -24,6 +24,8 @@ def configuration(answers: Answers) -> str:
     }
     if answers.kit == "compose":
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
+    if answers.federate_with:
+        replaced['mode = "closed"'] = 'mode = "listed"'
     for example, answer in replaced.items():
         text = text.replace(example, answer)
     return text

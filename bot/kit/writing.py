@@ -109,8 +109,8 @@ def next_steps(answers: Answers, folder: Path) -> Iterator[str]:
     if answers.kit == "bot":
         option = "" if folder == Path() else f" --config {folder / 'botschaft.toml'}"
         yield (
-            f"Next: put the bot's password into {folder / 'bot.password'} (chmod 600), "
-            f"then run: botschaft check-config{option}"
+            f"Next: put the bot's password into {folder / 'bot.password'} (chmod 600), fill in [controller] and "
+            f"[hosting] in {folder / 'botschaft.toml'}, then run: botschaft check-config{option}"
         )
         return
     if os.geteuid() != 0:

@@ -171,8 +171,8 @@ async def dismissing(world: World, chat: RoomId) -> None:
 
 
 STORIES = [
-    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening, failing),
-    *(deleting, reacting, carrying_a_file, choosing, moving, declining, verifying, hiring, dismissing),
+    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
+    *(failing, deleting, reacting, carrying_a_file, choosing, moving, declining, verifying, hiring, dismissing),
 ]
 NEW = UserId("@new:example.org")
 MOST_STEPS = 40

@@ -362,6 +362,8 @@ def test_synapse_itself_accepts_its_configuration(tmp_path: Path, kit: str, fede
     assert loaded.server.user_ips_max_age == 7 * 24 * 3600 * 1000
     names = [name for listener in loaded.server.listeners for name in listener.http_options.resources[0].names]
     assert names == (["client", "federation"] if federate_with else ["client"])
+    told = load_settings(folder / "bot/botschaft.toml").federation.mode
+    assert told == ("listed" if federate_with else "closed"), "what customers are told is what the server does"
     assert bool(loaded.key.signing_key)
 
 
