@@ -13,7 +13,7 @@ from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import EventId, RoomId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import commands, copying, following
+from bot.flows import commands, copying, following, holding
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
@@ -35,7 +35,8 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
         return
     called = command.parse(message.words)
     if called is None:
-        await _send_on(around, item, case, message)
+        if not await holding.stays_inside(around, item, case, message):
+            await _send_on(around, item, case, message)
     elif message.kind is Kind.EDIT:
         await _edited_into_command(around, item, room, case, message, called)
     else:
@@ -51,11 +52,13 @@ async def _follow(around: Surroundings, item: Item, case: Case, message: Message
             if message.kind is Kind.DELETION:
                 plan = await following.plan_deletion(tx, item, message.target)
             elif message.kind is Kind.REACTION:
-                plan = await following.plan_reaction(tx, item, message)
-                plan = plan if plan and plan["place"][0] == reachable else None
+                plan = await holding.plan_tap(tx, item, message) or await following.plan_reaction(tx, item, message)
+                plan = plan if plan and plan.get("place", [reachable])[0] == reachable else None
             item = await around.plan(tx, item, plan or {"do": "nothing"})
     assert item.plan is not None
     match item.plan["do"]:
+        case "decide":
+            await holding.decide(around, item)
         case "react":
             await following.react(around, item)
         case "delete":
@@ -159,7 +162,7 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
         return {"do": "nothing"}
     is_theirs = before is not None and before.sender == item.sender
     is_under_way = before is not None and before.state is not ItemState.DONE
-    if not is_theirs or (counterpart is None and not is_under_way):
+    if not is_theirs or (counterpart is None and not is_under_way and item.reason != holding.RELEASED):
         raise Mistake("case.edit_of_internal")
     return plan | {"replaces": counterpart, "about": first}
 

@@ -1,8 +1,10 @@
 """Matrix events to `domain.Message`. Everything here comes from strangers: it is made safe once, here."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import unquote
 
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.domain.message import WITH_FILE, Attachment, Kind, Message
@@ -10,6 +12,7 @@ from bot.matrix.attachments import attachment_of, place_of
 from bot.matrix.harmless import clean_html, harmless, reaction_key
 from bot.matrix.polls import poll_of, vote_of
 
+_USER_LINK = re.compile(r"https://matrix\.to/#/(@[^\"'?/ ]+)")
 MAX_BODY_BYTES = 32_000
 MAX_BOTH_BYTES = 40_000
 """An event may have 64 KiB, and ciphertext is a third larger than what is in it. Text that is longer is refused with
@@ -66,6 +69,7 @@ def message_of(room: RoomId, event: Json, event_type: str, content: Json, *, enc
         form=form,
         target=_target(event, content, relation, kind),
         replies_to=replies_to,
+        mentions=_mentions(shown),
         attachment=attachment,
         poll=poll,
         vote=vote_of(content) if kind is Kind.POLL_VOTE else (),
@@ -113,6 +117,16 @@ def _reply(relation: Json) -> EventId | None:
     quoted = relation.get("m.in_reply_to")
     target = quoted.get("event_id") if isinstance(quoted, dict) else None
     return EventId(target) if isinstance(target, str) else None
+
+
+def _mentions(content: Json) -> frozenset[UserId]:
+    """Return whom a message is to alert (spec 1.7), or links to, as clients did it before."""
+    meant = content.get("m.mentions")
+    users = meant.get("user_ids") if isinstance(meant, dict) else None
+    named = {user for user in users if isinstance(user, str)} if isinstance(users, list) else set()
+    html = content.get("formatted_body")
+    linked = _USER_LINK.findall(unquote(html[:MAX_BODY_BYTES])) if isinstance(html, str) else []
+    return frozenset(UserId(user) for user in (*named, *linked))
 
 
 def _attachment(content: Json, form: Kind) -> Attachment | None:

@@ -142,10 +142,11 @@ async def add_to_plan(tx: Tx, item: Item, plan: dict[str, Any]) -> None:
 
 
 async def withdraw(tx: Tx, event: EventId, author: UserId, reason: str = "") -> None:
-    """Its author took back an event that we have not begun to handle: nothing of it is kept."""
+    """Its author took back an event that we have not begun to handle, or hold: nothing of it is kept."""
     await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL, session_id = NULL, reason = ?"
-        " WHERE id = ? AND sender = ? AND plan IS NULL AND state != 'done'",
+        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?"
+        " WHERE id = ? AND sender = ? AND state != 'done'"
+        " AND (plan IS NULL OR (state = 'waiting' AND reason = 'held'))",
         *(reason, event, author),
     )
 
@@ -186,6 +187,39 @@ async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
         "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = NULL, planned_at = NULL WHERE id = ?",
         *(reason, to_ms(until), item.id),
     )
+
+
+async def hold(tx: Tx, item: Item, reason: str, until: datetime, plan: dict[str, Any]) -> None:
+    """The item steps aside with what it has planned, until somebody decides or its time has come."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = ? WHERE id = ?",
+        *(reason, to_ms(until), json.dumps(plan, ensure_ascii=False), item.id),
+    )
+
+
+async def held_at(reader: Reader, room: RoomId, event: EventId) -> Item | None:
+    """Return what is held in a room, by its own event or by the question about it."""
+    row = await reader.one(
+        f"SELECT {_COLUMNS} FROM arrivals WHERE room_id = ?1 AND state = 'waiting' AND reason = 'held'"  # noqa: S608
+        " AND ?2 IN (id, plan ->> 'question')",
+        room,
+        event,
+    )
+    return _item(row) if row else None
+
+
+async def release(tx: Tx, item: Item, reason: str) -> None:
+    """Somebody decided that what was held goes on: it decides anew, and `reason` tells it why."""
+    await tx.run(
+        "UPDATE arrivals SET state = 'new', reason = ?, retry_at = NULL, plan = NULL, planned_at = NULL WHERE id = ?",
+        *(reason, item.id),
+    )
+
+
+async def is_under_way(reader: Reader, lane: Lane) -> bool:
+    """Tell whether an item of this lane has begun its steps and not ended them."""
+    row = await reader.one("SELECT 1 FROM arrivals WHERE lane = ? AND state = 'new' AND plan IS NOT NULL LIMIT 1", lane)
+    return row is not None
 
 
 async def waiting_for(reader: Reader, lane: Lane, reason: str) -> int:

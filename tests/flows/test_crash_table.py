@@ -5,7 +5,7 @@ At the end the world must look exactly as if nothing had happened.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -158,6 +158,22 @@ async def verifying(world: World, chat: RoomId) -> None:
     await world.writes(CHEF, world.made("admin")[0].room_id, "!stimmt 1")
 
 
+async def holding(world: World, chat: RoomId) -> None:
+    """Staff write something that is in doubt; one is released by a tap, the other stays inside."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, room, "@eva, die Beläge?")
+    released = await world.says(JAN, room, "@eva kommt zu Ihnen")
+    relation = {"rel_type": "m.annotation", "event_id": released, "key": "📤"}
+    world.later(seconds=61)
+    async with world.database.transaction() as tx:
+        held = await arrivals.held_at(tx, room, released)
+        assert held
+        await arrivals.hold(tx, held, held.reason, world.now() + timedelta(hours=1), held.plan or {})
+        await arrivals.wake_due(tx, world.now())
+    await world.take(room, world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation}))
+
+
 async def hiring(world: World, chat: RoomId) -> None:
     """An admin takes somebody in while a case is open."""
     await world.says(ANNA, chat, "erste")
@@ -172,7 +188,19 @@ async def dismissing(world: World, chat: RoomId) -> None:
 
 STORIES = [
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
-    *(failing, deleting, reacting, carrying_a_file, choosing, moving, declining, verifying, hiring, dismissing),
+    *(
+        failing,
+        deleting,
+        reacting,
+        carrying_a_file,
+        choosing,
+        moving,
+        declining,
+        verifying,
+        holding,
+        hiring,
+        dismissing,
+    ),
 ]
 NEW = UserId("@new:example.org")
 MOST_STEPS = 40

@@ -1,6 +1,5 @@
 """Customers ask the bot who we are and what happens with their data; everything else they write is for people."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,123 @@
+"""What may be meant for colleagues only is held back until one of them taps: internal, or send. Without a tap it stays.
+
+In doubt are replies to what never went to the customer, whatever names a colleague, and a note that is edited into an
+answer. What waits lets the next answers pass.
+"""
+
+import re
+from datetime import timedelta
+from typing import Any, Final
+
+from bot.domain.arrival import Item, ItemState, customer_lane
+from bot.domain.case import Case
+from bot.domain.ids import EventId
+from bot.domain.message import Kind, Message, Outgoing
+from bot.flows.surroundings import Surroundings
+from bot.flows.worker import Hold
+from bot.store import arrivals, links
+from bot.store.database import Tx
+
+REASON: Final = "held"
+RELEASED: Final = "released"
+PATIENCE: Final = timedelta(seconds=60)
+SETTLING: Final = timedelta(seconds=5)
+"""So long may a copy that stands in the room already be on its way into our tables."""
+SEND, KEEP = "📤", "🔒"
+
+
+async def stays_inside(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
+    """Ask about a message that is in doubt, or keep what nobody released in time; False: it may go to the customer."""
+    if item.plan is None and item.reason != RELEASED and await _is_in_doubt(around, item, case, message):
+        item = await around.planned(item, {"do": "hold"})
+    if item.plan is None or item.plan.get("do") != "hold":
+        return False
+    if "question" in item.plan:
+        await _keep(around, item)
+    else:
+        await _ask(around, item)
+    return True
+
+
+async def _is_in_doubt(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
+    quoted = message.replies_to
+    author = await arrivals.author_of(around.database, quoted) if quoted else None
+    if _names_somebody(around, message, besides={item.sender, author}):
+        return True
+    if message.kind is Kind.EDIT and message.target:
+        return await _is_internal(around, item, message.target)
+    if quoted is None or await links.of_event(around.database, await links.original(around.database, quoted)):
+        return False
+    fresh = around.now() - item.arrived_at < SETTLING
+    if author is None and fresh and await arrivals.is_under_way(around.database, customer_lane(case.customer_id)):
+        raise Hold("the copy that this replies to may just be on its way into the tables", retry_after_s=0.1)
+    return True
+
+
+def _names_somebody(around: Surroundings, message: Message, besides: set[Any]) -> bool:
+    """Tell whether a colleague is mentioned; clients mention the author of what one replies to by themselves."""
+    staff = around.rules.staff
+    if message.mentions & staff - besides:
+        return True
+    names = "|".join(re.escape(user[1:].partition(":")[0]) for user in sorted(staff))
+    at = "@\u200b?"  # `harmless` defuses what would ring for everybody
+    return re.search(rf"(?<![\w@.]){at}({names}|room)(?![\w-])", message.words, re.IGNORECASE) is not None
+
+
+async def _is_internal(around: Surroundings, item: Item, target: EventId) -> bool:
+    """Tell whether this is the sender's own message that never went out: a note, or held itself."""
+    first = await links.original(around.database, target)
+    before = await arrivals.get(around.database, first)
+    if before is None or before.sender != item.sender or before.reason == arrivals.DELETED:
+        return False
+    is_out = await links.of_event(around.database, first) is not None
+    return not is_out and (before.state is ItemState.DONE or before.reason == REASON)
+
+
+async def _ask(around: Surroundings, item: Item) -> None:
+    """Put the question under the message, with the two answers to tap."""
+    assert item.plan is not None
+    question = Outgoing(around.say("case.held"), notice=True, replies_to=item.event_id)
+    event = await around.send(item, "held", item.room_id, question)
+    for ordinal, key in enumerate((KEEP, SEND)):
+        await around.messenger.react(item.room_id, event, key, txn=around.txn(item, "chip", ordinal))
+    async with around.database.transaction() as tx:
+        await arrivals.hold(tx, item, REASON, around.now() + PATIENCE, item.plan | {"question": event})
+
+
+async def _keep(around: Surroundings, item: Item) -> None:
+    """Nobody tapped: it stays inside."""
+    assert item.plan is not None
+    await _resolve(around, item, item.plan["question"], "case.held_kept")
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+
+
+async def _resolve(around: Surroundings, item: Item, question: str, text: str) -> None:
+    resolved = Outgoing(around.say(text), notice=True, replaces=EventId(question))
+    await around.send(item, "resolved", item.room_id, resolved)
+
+
+async def plan_tap(tx: Tx, item: Item, message: Message) -> dict[str, Any] | None:
+    """Return the plan of a tap on one of the answers, or on the held message itself; None: it is something else."""
+    key = message.body.replace("\ufe0f", "")
+    if key not in {SEND, KEEP} or message.target is None:
+        return None
+    held = await arrivals.held_at(tx, item.room_id, message.target)
+    if held is None or held.plan is None:
+        return None
+    return {"do": "decide", "held": held.id, "question": held.plan["question"], "sends": key == SEND}
+
+
+async def decide(around: Surroundings, item: Item) -> None:
+    """Do what was tapped: let the message go on, or leave it inside."""
+    assert item.plan is not None
+    sends = item.plan["sends"]
+    await _resolve(around, item, item.plan["question"], "case.held_sent" if sends else "case.held_kept")
+    async with around.database.transaction() as tx:
+        held = await arrivals.get(tx, item.plan["held"])
+        if held and held.reason == REASON and held.state is not ItemState.DONE:
+            await (arrivals.release(tx, held, RELEASED) if sends else arrivals.finish(tx, held))
+        await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed([item.lane])
+    around.bookkeeping.room_changed(item.room_id)

@@ -1,0 +1,212 @@
+"""What may be meant for colleagues is held: it goes to the customer only if somebody taps."""
+
+from typing import Any
+
+import pytest
+
+from bot.domain.ids import EventId, RoomId, UserId
+from bot.store import arrivals
+from tests.flows.fake import FakeRoom
+from tests.flows.shown import only, shown
+from tests.flows.world import ANNA, EVA, JAN, ME, World
+
+Json = dict[str, Any]
+
+
+class Shop:
+    """One customer whose case is open."""
+
+    def __init__(self, world: World, chat: RoomId, case: RoomId) -> None:
+        self.world, self.chat, self.case = world, chat, case
+
+    @property
+    def case_room(self) -> FakeRoom:
+        return self.world.server.rooms[self.case]
+
+    def customer_sees(self) -> list[str]:
+        return [message.body for message in shown(self.world.server.rooms[self.chat]) if message.sender == ME]
+
+    def question(self) -> str:
+        """The newest question, as it stands there now."""
+        return self.questions()[-1]
+
+    def questions(self) -> list[str]:
+        signs = ("🔒 nur", "🔒 Im Team", "📤 Geht")
+        return [m.body for m in shown(self.case_room) if m.sender == ME and m.body.startswith(signs)]
+
+    def question_event(self) -> str:
+        return [m.event_id for m in shown(self.case_room) if m.sender == ME and m.body.startswith("🔒 nur")][-1]
+
+    async def reply(self, to: str, body: str, **content: Any) -> EventId:
+        relation = {"m.relates_to": {"m.in_reply_to": {"event_id": to}}}
+        return await self.world.says(JAN, self.case, body, **relation, **content)
+
+    async def edit(self, event: str, body: str, sender: UserId = JAN) -> EventId:
+        new = {"msgtype": "m.text", "body": body}
+        relation = {"rel_type": "m.replace", "event_id": event}
+        return await self.world.says(sender, self.case, f"* {body}", **{"m.new_content": new, "m.relates_to": relation})
+
+    async def tap(self, key: str, target: str | None = None, sender: UserId = EVA) -> None:
+        relation = {"rel_type": "m.annotation", "event_id": target or self.question_event(), "key": key}
+        event = self.world.server.new_event(self.case, sender, "m.reaction", {"m.relates_to": relation})
+        await self.world.take(self.case, event)
+        await self.world.run()
+
+    async def minute(self) -> None:
+        self.world.later(seconds=61)
+        async with self.world.database.transaction() as tx:
+            await arrivals.wake_due(tx, self.world.now())
+        await self.world.run()
+
+
+@pytest.fixture
+async def shop(world: World) -> Shop:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Bremse quietscht")
+    return Shop(world, chat, (await world.case_room(ANNA)).room_id)
+
+
+async def test_a_reply_to_a_note_stays_inside_if_nobody_taps(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". sind die Beläge da?")
+    await shop.reply(note, "ja, im Regal")
+    assert "ja, im Regal" not in shop.customer_sees()
+    assert shop.question().startswith("🔒 nur fürs Team")
+    await shop.minute()
+    assert "ja, im Regal" not in shop.customer_sees()
+    assert shop.questions() == ["🔒 Im Team geblieben. Der Kunde hat es nicht bekommen."]
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+@pytest.mark.parametrize("key", ["📤", "📤\ufe0f"])
+async def test_one_tap_sends_it(shop: Shop, key: str) -> None:
+    note = await shop.world.says(JAN, shop.case, ". sind die Beläge da?")
+    await shop.reply(note, "ja, kommen Sie morgen")
+    await shop.tap(key)
+    assert shop.customer_sees()[-1] == "ja, kommen Sie morgen"
+    assert shop.question() == "📤 Geht an den Kunden."
+    await shop.minute()
+    assert shop.customer_sees().count("ja, kommen Sie morgen") == 1
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+async def test_one_tap_keeps_it_and_the_next_one_comes_too_late(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    reply = await shop.reply(note, "geheim")
+    question = shop.question_event()
+    await shop.tap("🔒", target=reply)
+    assert shop.question().startswith("🔒 Im Team geblieben")
+    await shop.tap("📤", target=question)
+    await shop.minute()
+    assert "geheim" not in shop.customer_sees()
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+async def test_the_chips_stand_there_to_be_tapped(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    await shop.reply(note, "oder?")
+    question = shop.question_event()
+    chips = [e["content"]["m.relates_to"] for e in shop.case_room.events if e["type"] == "m.reaction"]
+    assert [chip["key"] for chip in chips if chip["event_id"] == question] == ["🔒", "📤"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        ("@eva: schaust du mal?", {}),
+        ("kannst du, Eva?", {"m.mentions": {"user_ids": [EVA]}}),
+        ("@room wer hat Zeit?", {}),
+        (f"bitte {EVA} fragen", {}),
+        (
+            "Eva: schaust du?",
+            {
+                "format": "org.matrix.custom.html",
+                "formatted_body": f'<a href="https://matrix.to/#/{EVA}">Eva</a>: schaust du?',
+            },
+        ),
+    ],
+)
+async def test_what_names_a_colleague_is_held(shop: Shop, body: str, content: Json) -> None:
+    await shop.world.says(JAN, shop.case, body, **content)
+    assert shop.customer_sees()[-1] != body
+    assert shop.question().startswith("🔒 nur fürs Team")
+    await shop.tap("📤")
+    assert shop.customer_sees()[-1].replace("\u200b", "") == body
+
+
+async def test_captions_that_name_a_colleague_are_held(shop: Shop) -> None:
+    file = {"url": "mxc://x/y", "key": {}, "iv": "", "hashes": {}, "v": "v2"}
+    await shop.world.says(JAN, shop.case, "@eva welche ist es?", msgtype="m.image", filename="a.jpg", file=file)
+    assert shop.question().startswith("🔒 nur fürs Team")
+    assert not any("welche ist es" in body for body in shop.customer_sees())
+
+
+@pytest.mark.parametrize("body", ["schreiben Sie an eva@werkstatt.de", "Eva ist morgen da", "@evangelisch", "20@eva"])
+async def test_other_words_go_out_at_once(shop: Shop, body: str) -> None:
+    await shop.world.says(JAN, shop.case, body)
+    assert shop.customer_sees()[-1] == body
+
+
+async def test_replies_to_the_customer_and_to_answers_go_out_at_once(shop: Shop) -> None:
+    copy = only(shop.case_room, "Bremse quietscht").event_id
+    await shop.reply(copy, "bitte vorbeikommen", **{"m.mentions": {"user_ids": [ME]}})
+    answer = await shop.world.says(EVA, shop.case, "ab acht")
+    # Clients mention whom one replies to by themselves.
+    await shop.reply(answer, "oder ab neun", **{"m.mentions": {"user_ids": [EVA]}})
+    assert shop.customer_sees()[-3:] == ["bitte vorbeikommen", "ab acht", "oder ab neun"]
+    assert shop.questions() == []
+
+
+async def test_a_note_that_is_edited_into_an_answer_asks_first(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". morgen um acht")
+    await shop.edit(note, "morgen um acht")
+    assert "morgen um acht" not in shop.customer_sees()
+    await shop.tap("📤")
+    assert shop.customer_sees()[-1] == "morgen um acht"
+    await shop.edit(note, "morgen um neun")  # from now on it is an answer like any other
+    assert shop.customer_sees()[-1] == "morgen um neun"
+    assert "morgen um acht" not in shop.customer_sees()
+
+
+async def test_what_is_held_and_edited_is_asked_about_as_it_is_now(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    reply = await shop.reply(note, "der Kunde nervt")
+    await shop.edit(reply, "der Kunde wartet")
+    await shop.tap("📤")
+    assert shop.customer_sees()[-1] == "der Kunde wartet"
+    await shop.minute()
+    assert not any("nervt" in body for body in shop.customer_sees())
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+async def test_what_is_held_can_be_deleted_or_made_a_note(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    first, second = await shop.reply(note, "eins"), await shop.reply(note, "zwei")
+    await shop.world.take(
+        shop.case, shop.world.server.new_event(shop.case, JAN, "m.room.redaction", {"redacts": first})
+    )
+    await shop.edit(second, ". zwei")
+    await shop.tap("📤", target=first)
+    await shop.tap("📤", target=second)
+    await shop.minute()
+    assert not {"eins", "zwei", ". zwei"} & set(shop.customer_sees())
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+async def test_what_is_held_keeps_nothing_else_waiting(shop: Shop) -> None:
+    await shop.world.says(JAN, shop.case, "@eva?")
+    await shop.world.says(JAN, shop.case, "bis morgen")
+    assert shop.customer_sees()[-1] == "bis morgen"
+
+
+async def test_only_staff_decide(shop: Shop) -> None:
+    await shop.world.says(JAN, shop.case, "@eva?")
+    await shop.tap("📤", sender=UserId("@stranger:example.org"))
+    await shop.minute()
+    assert "@eva?" not in shop.customer_sees()
+
+
+async def test_a_restart_keeps_the_question(shop: Shop) -> None:
+    await shop.world.says(JAN, shop.case, "@eva kommt gleich zu Ihnen")
+    await shop.world.restart()
+    await shop.tap("📤")
+    assert shop.customer_sees()[-1] == "@eva kommt gleich zu Ihnen"
