@@ -99,13 +99,17 @@ async def _resolve(around: Surroundings, item: Item, question: str, text: str) -
 
 
 async def plan_tap(tx: Tx, item: Item, message: Message) -> dict[str, Any] | None:
-    """Return the plan of a tap on one of the answers, or on the held message itself; None: it is something else."""
+    """Return the plan of a tap on one of the answers, or on the held message itself; None: it is something else.
+
+    From this commit on the minute does not count any more.
+    """
     key = message.body.replace("\ufe0f", "")
     if key not in {SEND, KEEP} or message.target is None:
         return None
     held = await arrivals.held_at(tx, item.room_id, message.target)
     if held is None or held.plan is None:
         return None
+    await arrivals.hold(tx, held, REASON, None, held.plan)
     return {"do": "decide", "held": held.id, "question": held.plan["question"], "sends": key == SEND}
 
 

@@ -189,11 +189,11 @@ async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
     )
 
 
-async def hold(tx: Tx, item: Item, reason: str, until: datetime, plan: dict[str, Any]) -> None:
-    """The item steps aside with what it has planned, until somebody decides or its time has come."""
+async def hold(tx: Tx, item: Item, reason: str, until: datetime | None, plan: dict[str, Any]) -> None:
+    """The item steps aside with what it has planned, until somebody decides or its time has come, if it has one."""
     await tx.run(
         "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = ? WHERE id = ?",
-        *(reason, to_ms(until), json.dumps(plan, ensure_ascii=False), item.id),
+        *(reason, to_ms(until) if until else None, json.dumps(plan, ensure_ascii=False), item.id),
     )
 
 

@@ -5,7 +5,7 @@ At the end the world must look exactly as if nothing had happened.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, timedelta
+from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
@@ -159,19 +159,13 @@ async def verifying(world: World, chat: RoomId) -> None:
 
 
 async def holding(world: World, chat: RoomId) -> None:
-    """Staff write something that is in doubt; one is released by a tap, the other stays inside."""
+    """Staff write what is in doubt; a tap releases one of it, another keeps the rest inside."""
     await world.says(ANNA, chat, "erste")
     room = (await world.case_room(ANNA)).room_id
-    await world.says(JAN, room, "@eva, die Beläge?")
-    released = await world.says(JAN, room, "@eva kommt zu Ihnen")
-    relation = {"rel_type": "m.annotation", "event_id": released, "key": "📤"}
-    world.later(seconds=61)
-    async with world.database.transaction() as tx:
-        held = await arrivals.held_at(tx, room, released)
-        assert held
-        await arrivals.hold(tx, held, held.reason, world.now() + timedelta(hours=1), held.plan or {})
-        await arrivals.wake_due(tx, world.now())
-    await world.take(room, world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation}))
+    held = [await world.says(JAN, room, text) for text in ("@eva kommt zu Ihnen", "@eva, die Beläge?")]
+    for event, key in zip(held, ("📤", "🔒"), strict=True):
+        relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
+        await world.take(room, world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation}))
 
 
 async def hiring(world: World, chat: RoomId) -> None:
