@@ -17,6 +17,7 @@ from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privacy
 from bot.domain.secrets import Purpose, derive
+from bot.domain.texts import Texts
 from bot.figures import figures, is_well, readiness
 from bot.flows import adopting, house, identities, intake, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
@@ -33,6 +34,7 @@ from bot.matrix.pace import Pace
 from bot.matrix.session import Listeners, Session
 from bot.matrix.transport import Transport, quote
 from bot.privacy.loading import Loaded, load
+from bot.reloading import Reloading, Sources
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
 from bot.store import facts, privacy_texts, staff
@@ -62,12 +64,21 @@ class Parts:
     bookkeeper: Bookkeeper
 
 
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """How the admin says that the configuration changed (`asked`), and where it is read again."""
+
+    asked: asyncio.Event
+    load: Callable[[], Settings]
+
+
 async def run(
     settings: Settings,
     *,
     ready: Callable[[], None] | None = None,
     on_wait: OnWait | None = None,
     stop: asyncio.Event | None = None,
+    reload: Reload | None = None,
 ) -> None:
     """Serve until cancelled, or until `stop` is set: then what is under way is finished first.
 
@@ -97,7 +108,7 @@ async def run(
             ready()
         log.info("serving")
         systemd.tell("READY=1\nSTATUS=Serving.")
-        await _until_stopped(parts, stop or asyncio.Event())
+        await _until_stopped(parts, stop or asyncio.Event(), reload)
 
 
 async def start_keys(parts: Parts) -> None:
@@ -295,12 +306,12 @@ def _wired(
 
     def follow(rules: Rules) -> None:
         keys.obey(policy_of(rules))
-        _list_staff(settings, rules, bookkeeper)
+        list_staff(settings, rules, bookkeeper)
 
     around = Surroundings(
         database=database,
         messenger=messenger,
-        texts=load_texts(resource_dir("config") / "texts"),
+        texts=_texts(),
         rules=rules,
         key=derive(master, Purpose.TRANSACTION_IDS),
         now=utc_now,
@@ -311,18 +322,18 @@ def _wired(
     return Parts(settings, database, transport, keys, around, bookkeeper)
 
 
-def _list_staff(settings: Settings, rules: Rules, bookkeeper: Bookkeeper) -> None:
+def list_staff(settings: Settings, rules: Rules, bookkeeper: Bookkeeper) -> None:
     """Write who works here for the homeserver's module, in one piece; without the file people just tap “Accept”."""
     if settings.staff.file is None:
         return
     try:
-        write_whole(settings.staff.file, "".join(f"{user}\n" for user in sorted(rules.staff)))
+        _write_whole(settings.staff.file, "".join(f"{user}\n" for user in sorted(rules.staff)))
     except OSError as error:
         log.warning("staff_not_listed", reason=type(error).__name__)
         bookkeeper.alarm("admin.staff_file", reason=type(error).__name__)
 
 
-def write_whole(file: Path, text: str) -> None:
+def _write_whole(file: Path, text: str) -> None:
     """Replace a file that others may read, so that whoever reads it sees all of the old or all of the new text."""
     draft = file.with_name(f".{file.name}.new")
     draft.write_text(text, encoding="utf-8")
@@ -356,7 +367,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-async def _until_stopped(parts: Parts, stop: asyncio.Event) -> None:
+async def _until_stopped(parts: Parts, stop: asyncio.Event, reload: Reload | None) -> None:
     dispatch = Dispatch(parts.around)
     worker = Worker(parts.around, dispatch.handle)
     parts.bookkeeper.wake = worker.wake
@@ -391,6 +402,7 @@ async def _until_stopped(parts: Parts, stop: asyncio.Event) -> None:
                 tasks.create_task(parts.bookkeeper.run(parts.around)),
                 tasks.create_task(parts.keys.keep_safe()),
                 tasks.create_task(_watch_identities(parts)),
+                tasks.create_task(_follow_configuration(parts, reload)),
                 tasks.create_task(systemd.answer_watchdog(lambda: session.is_moving)),
             )
             await stop.wait()
@@ -401,6 +413,28 @@ async def _until_stopped(parts: Parts, stop: asyncio.Event) -> None:
                 task.cancel()
     except BaseExceptionGroup as group:
         raise _plain(group) from group
+
+
+async def _follow_configuration(parts: Parts, reload: Reload | None) -> None:
+    """Read the configuration again whenever the admin asks for it."""
+    if reload is None:
+        return
+
+    def loaded() -> Settings:
+        fresh = reload.load()
+        loaded_privacy(fresh)  # it holds after a restart only, but a start must be able to use it
+        return fresh
+
+    sources = Sources(loaded, _texts, rules_of)
+    reloading = Reloading(parts.around, parts.settings, sources)
+    while True:
+        await reload.asked.wait()
+        reload.asked.clear()
+        await insist(reloading.reload)
+
+
+def _texts() -> Texts:
+    return load_texts(resource_dir("config") / "texts")
 
 
 def _watched(parts: Parts) -> AbstractAsyncContextManager[object]:

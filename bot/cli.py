@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, assert_never
 
@@ -83,12 +84,15 @@ def _load(given: Path | None) -> Settings:
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """Serve until stopped."""
-    asyncio.run(_serve(_load(config)))
+    path = _config_path(config)
+    asyncio.run(_serve(path, _load(path)))
 
 
-async def _serve(settings: Settings) -> None:
-    """Serve until a signal: the first one, once we serve, lets what is under way be finished."""
-    serving, stop = asyncio.Event(), asyncio.Event()
+async def _serve(path: Path, settings: Settings) -> None:
+    """Serve until a signal: the first one, once we serve, lets what is under way be finished. SIGHUP reloads."""
+    serving, stop, changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changed.set)
+    reload = app.Reload(changed, partial(load_settings, path))
 
     def stop_in_order() -> bool:
         if stop.is_set() or not serving.is_set():
@@ -97,7 +101,8 @@ async def _serve(settings: Settings) -> None:
         return True
 
     on_wait = _Waiting(settings.homeserver.url)
-    await _until_signal(app.run(settings, ready=serving.set, on_wait=on_wait, stop=stop), stop_in_order)
+    work = app.run(settings, ready=serving.set, on_wait=on_wait, stop=stop, reload=reload)
+    await _until_signal(work, stop_in_order)
 
 
 class _Waiting:

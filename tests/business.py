@@ -108,6 +108,11 @@ class Business:
             process.send_signal(number)
         return await asyncio.wait_for(process.wait(), 30)
 
+    def hang_up(self) -> None:
+        """Tell the running bot that its configuration changed."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
     async def kill(self) -> None:
         """End the bot as a power cut would."""
         await self.stop(signal.SIGKILL)

@@ -184,6 +184,16 @@ def test_paths_that_cannot_be_are_said_in_a_sentence(botschaft: Botschaft, tmp_p
     assert botschaft("run").code == 1
 
 
+def test_check_config_looks_at_the_place_of_the_staff_list(
+    botschaft: Botschaft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    botschaft(*INIT)
+    monkeypatch.setenv("BOTSCHAFT_STAFF__FILE", "gone/staff.txt")
+    outcome = botschaft("check-config")
+    assert outcome.code == 1
+    assert "staff.file: the folder" in outcome.err
+
+
 def test_items_need_a_folder_that_was_used(botschaft: Botschaft) -> None:
     botschaft(*INIT)
     ended = botschaft("items")

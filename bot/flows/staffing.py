@@ -4,7 +4,7 @@ From the commit of a change on nobody who left is heard or given a key; their ro
 invited into the Space, their inbox and the open cases of their desk, as fast as the server allows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -15,9 +15,10 @@ from bot.domain.ids import DeskId, RoomId, UserId, derived_item_id, is_user_id
 from bot.domain.message import Outgoing
 from bot.domain.room import RoomKind
 from bot.domain.staff import Change
+from bot.domain.texts import Texts
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.warning import add_alarm
-from bot.store import arrivals, cases, rooms, staff
+from bot.store import arrivals, cases, facts, rooms, staff
 from bot.store.database import Tx
 
 log = structlog.get_logger()
@@ -71,10 +72,13 @@ async def announce(around: Surroundings) -> None:
     if admin_room is None:
         return
     came, gone = await _moved(around)
-    today = around.now().date().isoformat()
+    name, difference = f"start {around.now().isoformat()}", " ".join([*sorted(came), "/", *sorted(gone)])
     async with around.database.transaction() as tx:
-        await tell_moves(tx, around, admin_room, came, gone, name=today)
-        await add_settling(tx, around, around.rules, came, f"start {around.now().isoformat()}")
+        # Who declines an invitation is missing at every start, and a start may be broken off: both are said once.
+        if difference != await facts.get(tx, facts.STAFF_TOLD):
+            await tell_moves(tx, around, admin_room, came, gone, name=name)
+        await facts.put(tx, facts.STAFF_TOLD, difference)
+        await add_settling(tx, around, around.rules, came, name)
 
 
 async def _moved(around: Surroundings) -> tuple[frozenset[UserId], frozenset[UserId]]:
@@ -127,6 +131,41 @@ async def compare(around: Surroundings, configured: Rules) -> None:
             await add_alarm(
                 tx, around, admin_room, "admin.staff_overruled", values, name=around.now().date().isoformat()
             )
+    around.bookkeeping.alarms_changed(admin_room)
+
+
+async def take_over(
+    around: Surroundings, configured: Rules, texts: Texts, text: str, values: Mapping[str, str]
+) -> None:
+    """A changed configuration holds from now on, below what was changed by command; the rooms of people follow.
+
+    `text` and `values` are what the admin room is told. A crash after the commit loses nothing: a start does the same.
+
+    Raises:
+        Fatal: no admin would be left; nothing was changed.
+    """
+    name = around.now().isoformat()
+    async with around.changing:
+        before, rules = around.rules, in_force(configured, await staff.changes(around.database))
+        moved = changed_between(before, rules)
+        async with around.database.transaction() as tx:
+            admin_room = await rooms.place(tx, "admin")
+            if admin_room:
+                await add_alarm(tx, around, admin_room, text, values, name=name)
+                came, gone = rules.staff - before.staff, before.staff - rules.staff
+                await tell_moves(tx, around, admin_room, came, gone, name=name)
+            await add_settling(tx, around, rules, moved, f"reload {name}")
+        around.obey(rules, texts)
+        await compare(around, configured)
+    around.bookkeeping.lanes_changed(map(staff_lane, moved))
+
+
+async def tell_admins(around: Surroundings, text: str, values: Mapping[str, str]) -> None:
+    """Say something in the admin room that is about nobody's message."""
+    async with around.database.transaction() as tx:
+        admin_room = await rooms.place(tx, "admin")
+        if admin_room:
+            await add_alarm(tx, around, admin_room, text, values, name=around.now().isoformat())
     around.bookkeeping.alarms_changed(admin_room)
 
 

@@ -11,6 +11,8 @@ RECOVERING = "recovering"
 """A lost disk is being made good; set until the last step of it."""
 ADOPTING = "adopting"
 """Our rooms exist but our tables are empty: the first sync says which rooms we have."""
+STAFF_TOLD = "staff_told"
+"""Who was missing from our rooms, and who was in them and should not be, when the admins were last told."""
 
 LAST_BACKUP = "last_backup"
 """When the last backup was complete, in ISO 8601 with its offset."""

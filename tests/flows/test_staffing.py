@@ -37,6 +37,7 @@ def rooms_of(world: World, user: UserId) -> set[str]:
 
 async def restarted(world: World, configured: Rules = RULES) -> None:
     """A start with this configuration, as the composition root does it."""
+    world.later(minutes=1)
     await world.restart()
     world.around.rules = staffing.in_force(configured, await staff.changes(world.database))
     await house.set_up(world.around)
@@ -168,6 +169,19 @@ async def test_a_start_says_who_came_and_who_left_by_the_configuration(world: Wo
     before = len(admin_room(world).texts())
     await restarted(world, replace(RULES, desks=(replace(RULES.desks[0], members=(EVA, TOM)),)))
     assert len(admin_room(world).texts()) == before
+    await restarted(world)
+    await restarted(world, replace(RULES, desks=(replace(RULES.desks[0], members=(EVA, TOM)),)))
+    assert len([text for text in admin_room(world).texts() if text.endswith(f"eingeladen: {TOM}")]) == 2
+
+
+async def test_who_declines_the_invitation_is_named_once(world: World) -> None:
+    space = world.made("space")[0]
+    for _ in range(3):
+        space.members[EVA] = "leave"
+        await restarted(world)
+    assert [text for text in admin_room(world).texts() if "eingeladen" in text] == [
+        f"👋 Nach der Konfiguration eingeladen: {EVA}"
+    ]
 
 
 async def test_a_customer_who_is_taken_in_is_looked_at_twice(world: World) -> None:

@@ -101,3 +101,26 @@ async def test_with_the_module_rooms_just_appear_for_staff(with_a_module: Busine
     finally:
         assert await business.stop() == 0, business.log()
     assert await standing(anna, chat, business.bot.mxid) == "join"
+
+
+async def test_a_changed_configuration_holds_after_sighup(business: Business, new_peer: MakePeer) -> None:
+    anna, tom = await new_peer(await business.account("anna")), await new_peer(await business.account("tom"))
+    jan, chef = await new_peer(business.people["jan"]), await new_peer(business.people["chef"])
+    chat = await anna.start_chat(business.bot.mxid)
+    await anna.text(chat, "Hallo")
+    await arrived(jan, business, "Hallo")
+
+    business.members = [business.people["eva"].mxid, tom.user_id]
+    business.write()
+    business.hang_up()
+    await arrived(chef, business, f"desks.annahme.members: +{tom.user_id}, −{jan.user_id}")
+    case = (await arrived(tom, business, "Hallo")).room_id
+    await has_rooms(jan)
+    await tom.text(case, "Guten Tag!")
+    await arrived(anna, business, "Guten Tag!")
+
+    business.config.write_text(business.config.read_text() + "[case]\n")
+    business.hang_up()
+    await arrived(chef, business, "did you mean `cases`?")
+    await anna.text(chat, "Noch da?")
+    await arrived(tom, business, "Noch da?")
