@@ -4,16 +4,18 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from bot.app import rules_of
 from bot.domain.ids import UserId
 from bot.domain.texts import Texts, TextsDiffer
+from bot.flows import house, staffing
 from bot.reloading import Reloading, Sources
 from bot.settings import Settings, load_settings
 from bot.store import staff
-from tests.flows.world import ANNA, CHEF, EVA, JAN, ME, World, a_world
+from tests.flows.world import ANNA, CHEF, EVA, JAN, ME, Crash, World, a_world
 
 FILE = f"""admins = ["{CHEF}"]
 [homeserver]
@@ -202,3 +204,24 @@ async def test_a_file_whose_only_admin_was_removed_is_refused(tmp_path: Path, st
         said = await running.reload_with(FILE.replace(f'admins = ["{CHEF}"', f'admins = ["{TOM}"'))
         assert "Every admin" in said
         assert world.around.rules.admins == (CHEF,)
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+@pytest.mark.parametrize("at", range(1, 9))
+async def test_a_crash_after_a_reload_leaves_nobody_where_they_do_not_belong(
+    tmp_path: Path, started: Start, at: int, how: Literal["before", "after"]
+) -> None:
+    async with a_world(tmp_path) as world:
+        running = started(world)
+        await world.says(ANNA, await world.chat(ANNA), "Hallo")
+        world.server.fail_at(at, how, Crash())
+        with pytest.raises(Crash):
+            await running.reload_with(FILE.replace(f'"{JAN}", "{EVA}"', f'"{EVA}", "{TOM}"'))
+        await world.restart()
+        world.around.rules = staffing.in_force(rules_of(running.load()), await staff.changes(world.database))
+        await house.set_up(world.around)
+        await world.run()
+        assert where(world, TOM) == {"space", "inbox:annahme", "case:1001"}
+        assert where(world, JAN) == set()
+        told = [text for text in world.made("admin")[0].texts() if f"members: +{TOM}, −{JAN}" in text]
+        assert len(told) == 1
