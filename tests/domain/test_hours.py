@@ -107,12 +107,13 @@ def test_an_hour_that_the_clocks_skip_is_no_opening() -> None:
 
 @given(weeks, moments)
 def test_it_is_open_exactly_when_the_next_opening_is_now(hours: Hours, moment: datetime) -> None:
-    opens = hours.next_opening(moment)
+    shown = hours.next_opening(moment)
+    opens = shown.astimezone(UTC) if shown else None  # in an hour that comes twice local times equal nothing (PEP 495)
     assert hours.is_open(moment) is (opens == moment)
-    if opens:
+    if shown and opens:
         assert opens >= moment
-        assert hours.is_open(opens.astimezone(UTC))
-        assert not hours.is_holiday(opens.date())
+        assert hours.is_open(opens)
+        assert not hours.is_holiday(shown.date())
         assert hours.between(moment, opens) == timedelta(0)
 
 
