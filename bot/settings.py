@@ -478,6 +478,14 @@ class WebSettings(_Section):
         return listen
 
 
+class BackupSettings(_Section):
+    """Backups."""
+
+    recipient: str = Field(default="", pattern=r"^(age1[a-z0-9]{58})?$")
+    target: Path = Path("backups")
+    keep: int = Field(default=0, ge=0)
+
+
 class LogSettings(_Section):
     """Logs."""
 
@@ -507,6 +515,7 @@ class Settings(BaseSettings):
     customers: CustomerSettings = CustomerSettings()
     staff: StaffSettings = StaffSettings()
     web: WebSettings = WebSettings()
+    backup: BackupSettings = BackupSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("desks")
@@ -724,6 +733,7 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
             "storage": storage.model_copy(
                 update={"folder": base / storage.folder, "master_secret_file": base / storage.master_secret_file}
             ),
+            "backup": settings.backup.model_copy(update={"target": base / settings.backup.target}),
         }
     )
 

@@ -16,6 +16,8 @@ STAFF_TOLD = "staff_told"
 
 LAST_BACKUP = "last_backup"
 """When the last backup was complete, in ISO 8601 with its offset."""
+RESTORED = "restored"
+"""When the backup was made that we begin with; set until the rooms have been looked into."""
 
 
 async def get(reader: Database | Tx, name: str) -> str | None:
