@@ -19,7 +19,7 @@ from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privac
 from bot.domain.secrets import Purpose, derive
 from bot.domain.texts import Texts
 from bot.figures import figures, is_well, readiness
-from bot.flows import adopting, house, identities, intake, staffing, verifying
+from bot.flows import adopting, house, identities, intake, reconciling, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -96,8 +96,9 @@ async def run(
         await _put_texts_on_record(parts)
         await start_keys(parts)
         await persistently(lambda: _show_name(parts))
-        await persistently(lambda: _adopt_rooms(parts))
-        parts.around.obey(parts.around.rules)
+        await persistently(lambda: _look_into_rooms(parts))
+        changes = await staff.changes(parts.database)
+        parts.around.obey(staffing.in_force(rules_of(settings), changes))
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
         await persistently(lambda: _warn_of_loss(parts))
@@ -129,13 +130,17 @@ async def _warn_of_loss(parts: Parts) -> None:
         parts.bookkeeper.alarm("admin.no_recovery_key")
 
 
-async def _adopt_rooms(parts: Parts) -> None:
-    """After a lost disk the first sync says which rooms are ours, before the house would make new ones."""
-    if await facts.get(parts.database, facts.ADOPTING) is None:
+async def _look_into_rooms(parts: Parts) -> None:
+    """After a lost disk the first sync says which rooms we have and what we did there, before anything is sent."""
+    if await facts.get(parts.database, facts.ADOPTING):
+        take_in = adopting.take_in
+    elif await facts.get(parts.database, facts.RESTORED) and await facts.get(parts.database, facts.SYNC_TOKEN):
+        take_in = reconciling.take_in
+    else:
         return
 
     async def batch(arrived: Batch) -> None:
-        await adopting.take_in(parts.around, arrived)
+        await take_in(parts.around, arrived)
 
     async def keys(sessions: set[SessionId]) -> None:
         """Whatever waits for a key is looked at when the worker starts."""

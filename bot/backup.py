@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -115,7 +114,7 @@ async def make(settings: Settings, config: str, progress: Progress) -> Made:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     needed = 2 * sum(file.stat().st_size for file in settings.storage.folder.glob(f"{DATABASE}*"))
     _need_space(folder, needed)
-    file = folder / f"botschaft-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}{ENDING}"
+    file = folder / f"botschaft-{now:%Y%m%d-%H%M%S-%f}{ENDING}"
     half = file.with_suffix(HALF)
     with alone(folder), _scratch(folder) as scratch:
         progress("copying the database", 0)

@@ -583,7 +583,7 @@ def _say_checked(checked: backup.Checked) -> None:
     missing = str(checked.missing).partition(".")[0]
     out.print(
         f"Missing:   what happened in the {missing} (hours:minutes:seconds) since. Messages of that time are found in "
-        "the rooms again, and what the bot had sent is not sent twice. Who was let into a chat with !dabei since "
+        "the rooms again, and what the bot had sent is not sent twice. Who was let into a chat with !erlauben since "
         "must be let in again. The bot's password and the recovery key are never in a backup.",
         soft_wrap=True,
     )

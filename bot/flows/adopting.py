@@ -35,15 +35,16 @@ async def _adopt(around: Surroundings, tx: Tx, update: RoomUpdate) -> RoomUpdate
     room = replace(fold(Room(update.room_id), update.state, around.rules.me), membership="join")
     handled = _handled(around, update)
     room = replace(room, last_event=handled)
-    mark = _mark(update.state)
+    mark = mark_of(update.state)
     if room.ours and mark != "customer":
-        await _adopt_ours(tx, around, room, mark)
-    elif not await _adopt_customers(tx, around, room):
+        await adopt_ours(tx, around, room, mark)
+    elif not await adopt_customers(tx, around, room):
         return update
     return _after(update, handled)
 
 
-async def _adopt_ours(tx: Tx, around: Surroundings, room: Room, mark: str) -> None:
+async def adopt_ours(tx: Tx, around: Surroundings, room: Room, mark: str) -> None:
+    """Take up a room that we made, for what its creation event says it is for."""
     name, _, which = mark.partition(":")
     if name == "case":
         await rooms.save(tx, replace(room, kind=RoomKind.INBOX))
@@ -58,7 +59,7 @@ async def _adopt_ours(tx: Tx, around: Surroundings, room: Room, mark: str) -> No
             await rooms.set_place(tx, mark, room.room_id)
 
 
-async def _adopt_customers(tx: Tx, around: Surroundings, room: Room) -> bool:
+async def adopt_customers(tx: Tx, around: Surroundings, room: Room) -> bool:
     """Make this the room of the one person in it, if it is one that we can use."""
     people = room.present()
     if len(people) != 1 or people[0] in around.rules.staff | around.rules.ignored or not room.is_usable_by(people[0]):
@@ -88,7 +89,8 @@ def _after(update: RoomUpdate, handled: EventId | None) -> RoomUpdate:
     return update if handled else replace(update, limited=False)
 
 
-def _mark(state: Iterable[Event]) -> str:
+def mark_of(state: Iterable[Event]) -> str:
+    """Return what the creation event says a room of ours is for, or nothing."""
     for event in state:
         content = event.get("content")
         if event.get("type") == "m.room.create" and isinstance(content, dict):

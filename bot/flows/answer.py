@@ -105,7 +105,8 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         await _check_still_theirs(around, item, case)
     if item.plan is None:
         _check_carried(around, message)
-        room = await reachable_room(around, case)
+        before = await around.was_sent(item, "relay")
+        room = before[0] if before else await reachable_room(around, case)
         async with around.database.transaction() as tx:
             item = await around.plan(tx, item, await _decided(tx, item, case, room, message))
     assert item.plan is not None

@@ -65,7 +65,8 @@ async def _trust(around: Surroundings, item: Item, user: UserId) -> None:
     """An admin confirms that a colleague's new identity is really theirs; nobody confirms their own."""
     item = await around.planned(item, {"trusts": user})
     text = "admin.trust_unknown"
-    if user in around.rules.staff and user != item.sender:
+    # What was confirmed before a restore was the identity of that time, which may not be the one of now.
+    if user in around.rules.staff and user != item.sender and not await around.was_sent(item, "reply"):
         text = "admin.trusted" if await around.messenger.confirm_identity(user) else "admin.trust_no_identity"
     shown = user if user in around.rules.staff else "?"
     await around.send(item, "reply", item.room_id, Outgoing(around.say(text, user=shown), notice=True))
@@ -75,7 +76,8 @@ async def _trust(around: Surroundings, item: Item, user: UserId) -> None:
 
 async def _run_simple(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
     state = _next_state(case, called)
-    accepts = await _newly_accepted(around, case, called)
+    # Whom an order from before a restore let in cannot be told any more: nobody, until staff say so again.
+    accepts = [] if await around.was_sent(item, "reply") else await _newly_accepted(around, case, called)
     plan = {
         "state": state.value if state else None,
         "accepts": accepts,

@@ -12,7 +12,7 @@ from bot.domain.ids import CaseNumber, EventId, RoomId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, links
+from bot.store import arrivals, links, marks
 from bot.store.database import Tx
 from bot.store.links import Link, Place, Relation
 
@@ -49,6 +49,9 @@ async def copy(
     if message.poll:
         body = poll_text(around, message.poll)
     attachment = message.attachment
+    sent = await marks.find(around.database, around.txn(item, "relay"), room)
+    if sent:
+        return sent, await _files_of(around, room, sent, attachment)
     if attachment and attachment.open_mxc:
         attachment = await _sealed(around, item, attachment)
     if mark:
@@ -63,6 +66,16 @@ async def copy(
         replies_to=replies_to,
     )
     return await around.send(item, "relay", room, outgoing), attachment.mxcs if attachment else ()
+
+
+async def _files_of(
+    around: Surroundings, room: RoomId, copy: EventId, attachment: Attachment | None
+) -> tuple[str, ...]:
+    """Return the files of a copy that was sent before a restore; one that we encrypted has another name than theirs."""
+    if attachment is None or not attachment.open_mxc:
+        return attachment.mxcs if attachment else ()
+    reading = await around.messenger.read(room, await around.messenger.event(room, copy))
+    return reading.attachment.mxcs if isinstance(reading, Message) and reading.attachment else ()
 
 
 async def _sealed(around: Surroundings, item: Item, attachment: Attachment) -> Attachment:

@@ -81,6 +81,11 @@ class Dispatch:
             await self._in_unknown_room(item, room)
             return
         reading = await self._around.messenger.read(item.room_id, item.body)
+        if not isinstance(reading, Message) and await self._around.was_sent(item, "relay"):
+            # It was read and relayed before a restore; who we are now cannot read it, and need not.
+            async with self._around.database.transaction() as tx:
+                await arrivals.finish(tx, item)
+            return
         match reading:
             case NoKey():
                 await self._without_key(item, reading)

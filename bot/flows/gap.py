@@ -3,7 +3,7 @@
 from typing import Any
 
 from bot.domain.arrival import Item
-from bot.domain.ids import EventId, UserId
+from bot.domain.ids import EventId, RoomId, UserId
 from bot.flows.intake import messages_of, sent_at
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals
@@ -13,7 +13,7 @@ PAGE = 100
 
 async def fill(around: Surroundings, item: Item) -> None:
     """Read back to the last event we have, or to our own invitation, and put everything in its place at once."""
-    events = await _read_back(around, item)
+    events = await read_back(around, item.room_id, item.body["from"], item.body["until"])
     found = [
         (EventId(event["event_id"]), item.lane, UserId(event["sender"]), sent_at(event, around.now()), event)
         for event in messages_of(tuple(events), around)
@@ -23,11 +23,11 @@ async def fill(around: Surroundings, item: Item) -> None:
         await arrivals.finish(tx, item)
 
 
-async def _read_back(around: Surroundings, item: Item) -> list[dict[str, Any]]:
-    until, start = item.body["until"], item.body["from"]
+async def read_back(around: Surroundings, room: RoomId, start: str | None, until: str | None) -> list[dict[str, Any]]:
+    """Return the events of a room from `start` (a pagination token) back to `until`, or to our invitation."""
     events: list[dict[str, Any]] = []
     while start:
-        page = await around.messenger.page_back(item.room_id, start, limit=PAGE)
+        page = await around.messenger.page_back(room, start, limit=PAGE)
         for event in page.events:
             if event.get("event_id") == until or (until is None and _is_our_beginning(event, around.rules.me)):
                 return events

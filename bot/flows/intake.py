@@ -51,10 +51,20 @@ class Batch:
 Prepare = Callable[[Tx, RoomUpdate], Awaitable[RoomUpdate]]
 
 
-async def take_in(around: Surroundings, batch: Batch, prepare: Prepare | None = None) -> set[Lane]:
-    """Commit a batch and return the lanes in which something is new; `prepare` sees each room first."""
+async def take_in(
+    around: Surroundings,
+    batch: Batch,
+    prepare: Prepare | None = None,
+    begin: Callable[[Tx], Awaitable[None]] | None = None,
+) -> set[Lane]:
+    """Commit a batch and return the lanes in which something is new.
+
+    `begin` is called first, in the same commit; `prepare` sees each room before it is taken in.
+    """
     taking = _Taking(around, batch.token, around.now())
     async with around.database.transaction() as tx:
+        if begin:
+            await begin(tx)
         for update in batch.rooms:
             await taking.room(tx, await prepare(tx, update) if prepare else update)
         for number, event in enumerate(batch.handshakes):
@@ -133,7 +143,8 @@ class _Taking:
                 body = {"user": user, "membership": membership}
                 due = self._now + SETTLING if membership == "join" and room.ours else None
                 name = str(event.get("event_id"))
-                await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due)
+                # The event names it, in whichever sync it comes: after a restore it comes in another one again.
+                await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due, token="")
 
     async def handshake(self, tx: Tx, number: int, event: Event) -> None:
         """A step of a verification from device to device. Of people who may not verify us only what has an answer."""
@@ -147,7 +158,7 @@ class _Taking:
         await self._add(*(tx, lane, Room(RoomId(""))), ItemKind.TO_DEVICE, event, str(number), sender=user)
 
     async def _event(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
-        deleted = _redacts(event)
+        deleted = redacts(event)
         if deleted:
             await arrivals.withdraw(tx, deleted, UserId(event["sender"]), arrivals.DELETED)
         added = await arrivals.add(
@@ -175,11 +186,14 @@ class _Taking:
         *,
         sender: UserId | None = None,
         due_at: datetime | None = None,
+        token: str | None = None,
     ) -> None:
         """Put in something that has no event id of its own: its id is made of the room and the token."""
         added = await arrivals.add(
             tx,
-            item_id=derived_item_id(self._around.key, room.room_id, self._token, kind, name),
+            item_id=derived_item_id(
+                self._around.key, room.room_id, self._token if token is None else token, kind, name
+            ),
             lane=lane,
             room=room.room_id,
             kind=kind,
@@ -198,7 +212,7 @@ def _membership(event: Event) -> str:
     return str(content.get("membership")) if isinstance(content, dict) else ""
 
 
-def _redacts(event: Event) -> EventId | None:
+def redacts(event: Event) -> EventId | None:
     """Return what an event deletes: up to room version 10 it stands beside the content, since 11 inside."""
     content = event.get("content")
     inside = content.get("redacts") if isinstance(content, dict) else None

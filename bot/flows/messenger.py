@@ -13,6 +13,11 @@ from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Attachment, Outgoing, Reading
 from bot.domain.verification import Handshake, Partner, Progress
 
+STEP = "de.botschaft.step"
+"""The clear mark beside the ciphertext of everything we send."""
+GONE = "de.botschaft.gone"
+"""In the deletion of an event of ours: the mark that the event had. A deleted event has lost it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoomSpec:

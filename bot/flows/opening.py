@@ -72,7 +72,7 @@ async def _with_room(around: Surroundings, item: Item, case: Case) -> Case:
     room_id = await around.messenger.create_room(spec)
     now = around.now()
     async with around.database.transaction() as tx:
-        await _record_room(tx, case, room_id)
+        await record_room(tx, case, room_id)
         await cases.set_room(tx, case.number, room_id, case.name, now)
         changed = await _changed_meanwhile(around, case, room_id, desk.members)
         await staffing.add_settling(tx, around, around.rules, changed, item.id)
@@ -89,7 +89,8 @@ async def _changed_meanwhile(
     return frozenset(missing | (there - around.rules.staff))
 
 
-async def _record_room(tx: Tx, case: Case, room_id: RoomId) -> None:
+async def record_room(tx: Tx, case: Case, room_id: RoomId) -> None:
+    """From now on this is the room of a case."""
     known = await rooms.find(tx, room_id)
     facts = replace(
         known or Room(room_id, membership="join", version="12"),

@@ -26,7 +26,7 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
     """Handle one message that was written in a customer room."""
     customer = customer_of(room)
     guest = item.sender != await rooms.user_of(around.database, customer)
-    if guest and item.sender not in room.accepted:
+    if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay"):
         raise Mistake("case.third_person")
     if item.plan is None:
         async with around.database.transaction() as tx:
@@ -94,6 +94,14 @@ async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
     """Find the case; a new one gets its number and alias here."""
     about = message.target or message.replies_to
     link = await links.of_event(tx, await links.original(tx, about)) if about else None
+    plan = {"do": "carry", "late": item.reason == "no_key", "reopens": False, "answers": False}
+    for step in ("relay", "case_card"):
+        before = await around.was_sent(item, step, tx)
+        there = await rooms.find(tx, before[0]) if before else None
+        if there and there.case_number is not None:
+            # It was decided before a restore; what has changed since must not decide otherwise.
+            reopened = await around.was_sent(item, "reopened", tx)
+            return plan | {"case": there.case_number, "reopens": reopened is not None}
     decision = place(
         await cases.all_of(tx, customer),
         message.kind,
@@ -102,7 +110,6 @@ async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
         quoted=link.number if link else None,
         was_asked=item.reason == choosing.REASON,
     )
-    plan = {"do": "carry", "late": item.reason == "no_key", "reopens": False, "answers": False}
     match decision:
         case Leave():
             return {"do": "nothing"}

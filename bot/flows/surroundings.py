@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.domain.arrival import Item, room_lane
-from bot.domain.errors import Transient
+from bot.domain.arrival import Item, ItemKind, room_lane
+from bot.domain.errors import Refused, Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.message import Outgoing
@@ -15,8 +15,9 @@ from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
-from bot.store import arrivals, cases
+from bot.store import arrivals, cases, marks
 from bot.store.database import Database, Tx
+from bot.store.links import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,13 @@ class Surroundings:
     async def send(self, item: Item, step: str, room: RoomId, message: Outgoing, ordinal: int = 0) -> EventId:
         """Send one event of an item, once. An item older than the server's memory is looked up first."""
         txn = self.txn(item, step, ordinal)
-        found = await self._already_there(item, room, txn)
+        found = await self.already_there(item, room, txn)
         return found or await self.messenger.send(room, message, txn=txn)
 
     async def send_plain(self, item: Item, step: str, room: RoomId, message: Outgoing) -> EventId:
         """The same for one of our fixed sentences in a room that is not encrypted."""
         txn = self.txn(item, step)
-        found = await self._already_there(item, room, txn)
+        found = await self.already_there(item, room, txn)
         return found or await self.messenger.send_plain(room, message, txn=txn)
 
     async def send_handshake(
@@ -155,16 +156,29 @@ class Surroundings:
         txn = self.txn(item, "handshake", ordinal)
         if partner.room is None and item.must_reconcile(self.now()):
             return
-        if partner.room and await self._already_there(item, partner.room, txn):
+        if partner.room and await self.already_there(item, partner.room, txn):
             return
         to_all = partner.user in self.rules.staff
         await self.messenger.send_handshake(partner, step, content, txn=txn, to_all=to_all)
 
-    async def _already_there(self, item: Item, room: RoomId, txn: TxnId) -> EventId | None:
+    async def already_there(self, item: Item, room: RoomId, txn: TxnId) -> EventId | None:
+        """Return the event of a step that was taken when the server, or we, have forgotten it.
+
+        Raises:
+            Refused: after a restore nobody can tell, because somebody deleted events of ours in this room.
+        """
         assert item.planned_at is not None, "no step without a plan"
-        if not item.must_reconcile(self.now()):
-            return None
-        return await self.messenger.find_mark(room, txn, since=item.planned_at)
+        found = await marks.find(self.database, txn, room)
+        if found is None and item.must_reconcile(self.now()):
+            found = await self.messenger.find_mark(room, txn, since=item.planned_at)
+        is_first = item.kind is ItemKind.EVENT and item.attempts == 0  # whoever tries again has looked
+        if found is None and is_first and await marks.may_be_lost(self.database, room, item.sent_at):
+            raise Refused("it may have been sent and deleted before the restore", code="mark_not_decidable")
+        return found
+
+    async def was_sent(self, item: Item, step: str, tx: Tx | None = None) -> Place | None:
+        """Return where a step went that had been taken before a restore."""
+        return await marks.place_of(tx or self.database, self.txn(item, step))
 
     async def may_answer(self, tx: Tx, item: Item, customer: CustomerId, step: str) -> bool:
         """Allow an automatic sentence to a customer, unless two machines seem to be talking (part of T1b)."""

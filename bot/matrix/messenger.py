@@ -10,7 +10,7 @@ from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Attachment, Forged, Message, Outgoing, Reading
 from bot.domain.room import Room, RoomKind
 from bot.domain.verification import Handshake, Partner, Progress
-from bot.flows.messenger import Page, RoomSpec
+from bot.flows.messenger import GONE, STEP, Page, RoomSpec
 from bot.matrix.content import message_of
 from bot.matrix.e2ee.keys import Keys
 from bot.matrix.e2ee.opening import Opened
@@ -18,7 +18,7 @@ from bot.matrix.e2ee.trust import Standing
 from bot.matrix.files import Files
 from bot.matrix.handshakes import event_of_step, handshake_of, is_handshake, relation_to, to_device_handshake
 from bot.matrix.harmless import harmless_name
-from bot.matrix.outgoing import STEP, event_of, relation_of
+from bot.matrix.outgoing import event_of, relation_of
 from bot.matrix.pace import Limit, Pace
 from bot.matrix.rooms import RoomMaker
 from bot.matrix.transport import Transport, quote
@@ -162,8 +162,12 @@ class NioMessenger:
 
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
         """See the Protocol."""
+        content = (await self.event(room, event)).get("content")
+        if not content:
+            return
         path = f"{_path(room)}/redact/{quote(event)}/{quote(txn)}"
-        await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, {}))
+        body = {STEP: txn} | ({GONE: content[STEP]} if STEP in content else {})
+        await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, body))
 
     async def create_room(self, spec: RoomSpec) -> RoomId:
         """See the Protocol. Who is invited is known to us at once, so that keys go to them before any sync."""

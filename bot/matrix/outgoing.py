@@ -4,9 +4,6 @@ from typing import Any, Final
 
 from bot.domain.message import Kind, Outgoing
 
-STEP = "de.botschaft.step"
-"""The clear mark beside the ciphertext of everything we send."""
-
 EDIT_FALLBACK_CHARACTERS = 300
 """An edit carries its text twice; what clients without edits are shown may be shorter."""
 

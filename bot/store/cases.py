@@ -84,6 +84,30 @@ async def plan_new(
     return number
 
 
+async def put_back(
+    tx: Tx,
+    number: CaseNumber,
+    customer: CustomerId,
+    desk: DeskId,
+    room: RoomId,
+    *,
+    cards: tuple[EventId | None, EventId | None],
+    opened_at: datetime,
+) -> Case:
+    """Write down a case that was opened after the backup we began with; its opening is gone through once more.
+
+    `cards`: the one in its room and the one in the inbox.
+    """
+    before = await tx.one("SELECT max(number) FROM cases WHERE customer_id = ? AND number < ?", customer, number)
+    await tx.run(
+        "INSERT INTO cases (number, customer_id, desk, state, alias, room_id, previous, card_event, inbox_event,"
+        " opened_at, renamed_at) VALUES (?, ?, ?, 'opening', ?, ?, ?, ?, ?, ?, ?)",
+        *(number, customer, desk, secrets.token_hex(16), room, before[0] if before else None, *cards),
+        *(to_ms(opened_at), to_ms(opened_at)),
+    )
+    return await get(tx, number)
+
+
 async def set_room(tx: Tx, number: CaseNumber, room: RoomId, shown_name: str, now: datetime) -> None:
     """The room of a case exists."""
     await tx.run(

@@ -18,8 +18,7 @@ from bot.domain.errors import Refused
 from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
 from bot.domain.message import Forged, Kind, Message, Outgoing
 from bot.domain.verification import Handshake, Partner
-from bot.flows.messenger import Messenger, RoomSpec
-from bot.matrix.outgoing import STEP
+from bot.flows.messenger import STEP, Messenger, RoomSpec
 from tests.business import a_business
 from tests.flows.fake import FakeMessenger
 

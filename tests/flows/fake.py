@@ -14,13 +14,13 @@ from bot.domain.errors import Refused
 from bot.domain.ids import EventId, ItemId, RoomId, SessionId, TxnId, UserId
 from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
 from bot.domain.verification import KEY_MISMATCH, REFUSED, Handshake, Partner, Progress, cancellation
-from bot.flows.messenger import Page, RoomSpec
+from bot.flows.messenger import GONE, STEP, Page, RoomSpec
 from bot.matrix.attachments import file_object, with_file
 from bot.matrix.content import message_of
 from bot.matrix.e2ee.verification import Party, Verification
 from bot.matrix.files import seal
 from bot.matrix.handshakes import event_of_step, handshake_of, is_handshake, to_device_handshake
-from bot.matrix.outgoing import STEP, event_of
+from bot.matrix.outgoing import event_of
 
 Json = dict[str, Any]
 
@@ -168,7 +168,12 @@ class FakeMessenger:
 
     @step
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
+        known = await self.event(room, event)
+        if not known["content"]:
+            return
+        gone = {GONE: known["content"][STEP]} if STEP in known["content"] else {}
         self.clear(room, event)
+        self.new_event(room, self.me, "m.room.redaction", {"redacts": event, STEP: txn} | gone)
 
     def clear(self, room: RoomId, event: EventId) -> None:
         """Delete what an event said, as the server does."""
