@@ -23,6 +23,7 @@ from bot.app import alone, stored
 from bot.domain.errors import Fatal
 from bot.domain.secrets import Purpose, derive
 from bot.identity import Recovered
+from bot.matrix.e2ee.secret_storage import from_words
 from bot.resources import resource_dir
 from bot.settings import Settings, settings_from
 from bot.store import facts, snapshot
@@ -257,6 +258,7 @@ async def accept(settings: Settings, file: Path, private_key: str, words: str, p
     Raises:
         Fatal: with the sentence for the admin; before the backup has proved to be whole, nothing is changed.
     """
+    from_words(words)
     folder = settings.storage.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(folder), _scratch(folder) as scratch:

@@ -20,6 +20,7 @@ from bot.domain.arrival import ItemKind
 from bot.domain.errors import Fatal
 from bot.domain.ids import ItemId, Lane, RoomId, UserId
 from bot.domain.secrets import Purpose, derive
+from bot.matrix.e2ee.secret_storage import as_words
 from bot.resources import resource_dir
 from bot.settings import Settings, load_settings
 from bot.store import arrivals, facts
@@ -288,3 +289,58 @@ def test_the_archive_is_one_that_other_tools_read(tmp_path: Path) -> None:
     pyrage.decrypt_file(str(sealed), str(plain), [pyrage.x25519.Identity.from_str(private)])
     with tarfile.open(plain) as tar:
         assert tar.getnames() == ["manifest.json", "a", "b"]
+
+
+def botschaft(house: House, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bot", *words, "--config", str(house.folder / "botschaft.toml")]
+    environment = os.environ | {"COLUMNS": "300"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+async def test_the_shell_says_what_was_made_what_is_in_it_and_what_would_be_missing(house: House) -> None:
+    await house.add("first")
+    made = await asyncio.to_thread(botschaft, house, "backup")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "sealed and whole" in made.stdout
+    (file,) = house.settings.backup.target.glob("*.age")
+    key = ("--private-key", str(house.key_file))
+
+    for command in (("drill", *key), ("restore", str(file), *key), ("restore", str(file), "--check", *key)):
+        said = await asyncio.to_thread(botschaft, house, *command)
+        assert (said.returncode, said.stderr) == (0, "")
+        for part in ("Whole and readable", "for @werk:werk.de", "1 items under way", "Missing:"):
+            assert part in said.stdout
+    assert house.left() == [file.name]
+    assert await facts.get(house.database, facts.ACCESS_TOKEN) == TOKEN
+
+    both = await asyncio.to_thread(botschaft, house, "restore", str(file), "--check", "--accept", *key)
+    assert (both.returncode, "Either" in both.stderr) == (1, True)
+    without = await asyncio.to_thread(botschaft, house, "restore", str(file), "--accept", "--yes", *key)
+    assert (without.returncode, "password is not in a backup" in without.stderr) == (1, True)
+    missing = await asyncio.to_thread(botschaft, house, "restore", "nowhere.age", *key)
+    assert (missing.returncode, "Traceback" in missing.stderr) == (1, False)
+    pair = await asyncio.to_thread(botschaft, house, "backup", "--new-key", str(house.folder / "second.key"))
+    assert "AGE-SECRET-KEY" not in pair.stdout
+    assert 'recipient = "age1' in pair.stdout
+
+
+async def test_a_backup_of_another_bot_or_a_shortened_recovery_key_changes_nothing(house: House) -> None:
+    file = await house.make()
+    await house.database.close()
+    before = sorted(path.name for path in (house.folder / "data").iterdir())
+    words = a_recovery_key()
+    other = house.settings.bot.model_copy(update={"user_id": "@other:werk.de"})
+    settings = house.settings.model_copy(update={"bot": other})
+
+    with pytest.raises(Fatal, match=r"a backup of @werk:werk\.de"):
+        await backup.accept(settings, file, house.private, words, silent)
+    with pytest.raises(Fatal):
+        await backup.accept(house.settings, file, house.private, words[:-1], silent)
+
+    assert sorted(path.name for path in (house.folder / "data").iterdir() if path.name != "lock") == before
+    await house.open()
+
+
+def a_recovery_key() -> str:
+    """Return a recovery key that is well formed and opens nothing."""
+    return as_words(bytes(32))

@@ -75,7 +75,10 @@ async def _files_of(
     if attachment is None or not attachment.open_mxc:
         return attachment.mxcs if attachment else ()
     reading = await around.messenger.read(room, await around.messenger.event(room, copy))
-    return reading.attachment.mxcs if isinstance(reading, Message) and reading.attachment else ()
+    if isinstance(reading, Message) and reading.attachment:
+        return reading.attachment.mxcs
+    log.warning("file_not_indexed")  # it was sent by a device that is gone; the file stays, encrypted, on the server
+    return ()
 
 
 async def _sealed(around: Surroundings, item: Item, attachment: Attachment) -> Attachment:

@@ -24,16 +24,17 @@ async def fill(around: Surroundings, item: Item) -> None:
 
 
 async def read_back(around: Surroundings, room: RoomId, start: str | None, until: str | None) -> list[dict[str, Any]]:
-    """Return the events of a room from `start` (a pagination token) back to `until`, or to our invitation."""
+    """Return events from `start` (a pagination token; None: from now) back to `until`, or to our own invitation."""
     events: list[dict[str, Any]] = []
-    while start:
+    while True:
         page = await around.messenger.page_back(room, start, limit=PAGE)
         for event in page.events:
             if event.get("event_id") == until or (until is None and _is_our_beginning(event, around.rules.me)):
                 return events
             events.append(event)
+        if page.older is None:
+            return events
         start = page.older
-    return events
 
 
 def _is_our_beginning(event: dict[str, Any], me: UserId) -> bool:

@@ -46,10 +46,13 @@ async def take_in(around: Surroundings, batch: Batch) -> None:
 
 
 async def _whole(around: Surroundings, update: RoomUpdate) -> RoomUpdate:
-    """Fetch what the sync left out of a room's timeline."""
+    """Fetch what the sync left out of a room's timeline, and how a room began whose use was not written down yet."""
+    known = await rooms.find(around.database, update.room_id)
+    if known and known.ours and known.kind is RoomKind.UNKNOWN:
+        everything = await read_back(around, update.room_id, None, None)
+        update = replace(update, state=(*filter(_is_creation, everything), *update.state))
     if update.membership != "join" or not update.limited:
         return update
-    known = await rooms.find(around.database, update.room_id)
     until = known.last_event if known else None
     older = await read_back(around, update.room_id, update.prev_batch, until)
     return replace(update, timeline=(*reversed(older), *update.timeline), limited=False)
@@ -235,6 +238,10 @@ class _Look:
         """Return where a step of somebody's event went."""
         name = event.get("event_id")
         return self.found.get(txn_id(self._around.key, ItemId(name), step)) if isinstance(name, str) else None
+
+
+def _is_creation(event: Event) -> bool:
+    return event.get("type") == "m.room.create" and event.get("state_key") == ""
 
 
 def _content(event: Event) -> Event:

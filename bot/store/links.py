@@ -44,9 +44,9 @@ def _link(row: Row) -> Link:
 
 
 async def add(tx: Tx, link: Link) -> None:
-    """Remember a link; again is fine."""
+    """Remember a link; again is fine, and what is known later counts."""
     values = (*link.source, *link.target, link.number, link.relation.value, link.about)
-    await tx.run(f"INSERT OR IGNORE INTO copy_links ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", *values)  # noqa: S608
+    await tx.run(f"INSERT OR REPLACE INTO copy_links ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", *values)  # noqa: S608
 
 
 async def forget(tx: Tx, sources: Iterable[EventId]) -> None:

@@ -30,6 +30,9 @@ class Backup:
         self.seen = {room: len(found.events) for room, found in world.server.rooms.items()}
 
     async def take(self) -> None:
+        for room in list(self.seen):
+            if await rooms.find(self.world.database, room) is None:
+                del self.seen[room]  # made after the last sync, so the next one tells all of it
         await self.world.close()
         shutil.copy(self.world.folder / "botschaft.db", self.world.folder / "backup.db")
         await self.world.open()
@@ -347,3 +350,46 @@ async def test_who_left_since_is_told_of_once(world: World) -> None:
     await backup.restore()
 
     assert len(case.texts()) == told
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+async def test_a_backup_in_the_middle_of_a_case_holds_a_plan_that_was_followed_since(world: World, at: int) -> None:
+    """A case was half opened when the backup was made; the old bot finished it, and its alias is gone."""
+    chat = await world.chat(ANNA)
+    world.server.fail_at(at, "after", Crash())
+    await world.writes(ANNA, chat, "Hilfe")
+    with pytest.raises(Crash):
+        await world.run()
+    await world.restart()
+    backup = await backed_up(world)
+    await world.run()
+    world.later(seconds=1)
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "Schon da")
+    sent, known = ours(world), await everything(world)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+    assert await everything(world) == known
+
+
+async def test_a_room_that_was_there_but_not_written_down_is_found_by_how_it_began(world: World) -> None:
+    """The sync had shown the room before its case knew of it; then the backup was made."""
+    chat = await world.chat(ANNA)
+    world.server.fail_at(2, "after", Crash())
+    await world.writes(ANNA, chat, "Hilfe")
+    with pytest.raises(Crash):
+        await world.run()
+    await world.restart()
+    room = next(room for room in world.server.rooms.values() if room.mark.startswith("case:"))
+    began = _state("m.room.create", "", {"room_version": "12", "de.botschaft.room": room.mark}, sender=ME)
+    room.events.insert(0, began)
+    await world.take_in(RoomUpdate(room.room_id, "join", (began, *world.room_state(room.room_id, ME)[1:])))
+    backup = await backed_up(world)
+    await world.run()
+    sent, known = ours(world), await everything(world)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+    assert await everything(world) == known
