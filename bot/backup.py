@@ -234,6 +234,7 @@ def _open(file: Path, private_key: str, scratch: Path, progress: Progress) -> _O
         secret, config = parts.small(SECRET), parts.small(CONFIG).decode("utf-8", "replace")
         parts.large(DATABASE, target, read)
         manifest = parts.manifest
+    progress("opening", 1)
     if not re.fullmatch(rb"[0-9a-f]{64}", secret):
         raise Fatal(f"The master secret in {file.name} is none. Take an older backup.")
     if _digest(target) != manifest.get("sha256"):
@@ -241,15 +242,17 @@ def _open(file: Path, private_key: str, scratch: Path, progress: Progress) -> _O
     return _Opened(manifest, secret, config, target)
 
 
-def config_in(file: Path, private_key: str) -> str:
-    """Return the configuration that stands in a backup; what follows it is not looked at.
+def write_config(file: Path, private_key: str, target: Path) -> None:
+    """Write the configuration that stands in a backup where there is none.
 
     Raises:
-        Fatal: it cannot be opened.
+        Fatal: the backup cannot be opened, or is not whole; nothing was written.
     """
     with envelope.unsealed(file, private_key) as parts:
         parts.small(SECRET)
-        return parts.small(CONFIG).decode("utf-8", "replace")
+        config = parts.small(CONFIG)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as place:
+        place.write(config)
 
 
 async def accept(settings: Settings, file: Path, private_key: str, words: str, progress: Progress) -> Recovered:

@@ -536,7 +536,8 @@ def restore(
 
 def _accept(file: Path, key: str, config: Path | None, key_file: Path | None, *, yes: bool) -> None:
     if not _config_path(config).exists():
-        _write_new(_config_path(config), backup.config_in(file, key))
+        backup.write_config(file, key, _config_path(config))
+        out.print(f"[green]✓[/green] {_config_path(config)} written, as it stands in the backup.", soft_wrap=True)
     settings = _load(config)
     if not settings.bot.secret_password():
         raise Fatal(

@@ -28,7 +28,7 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     """Handle one message that was written in a case room."""
     assert room.case_number is not None, "a case room names its case"
     case = await cases.get(around.database, room.case_number)
-    if item.sender not in around.rules.staff:
+    if item.sender not in around.rules.staff and not await _was_done(around, item):
         raise Mistake("case.not_staff")
     if message.kind in {Kind.DELETION, Kind.REACTION} | SILENT:
         await _follow(around, item, case, message)
@@ -41,6 +41,11 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
         await _edited_into_command(around, item, room, case, message, called)
     else:
         await commands.run(around, item, room, case, called, message)
+
+
+async def _was_done(around: Surroundings, item: Item) -> bool:
+    """Tell whether it was heard before a restore; who wrote it may have left the team since."""
+    return bool(await around.was_sent(item, "relay") or await around.was_sent(item, "reply"))
 
 
 async def _follow(around: Surroundings, item: Item, case: Case, message: Message) -> None:

@@ -31,7 +31,8 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
     """Who gave the command is told, and that is all there is to do: nothing of it waits for anybody."""
     item = await around.planned(await arrivals.get(around.database, item.id) or item, {"mistake": error.text})
     text = around.say(error.text, **error.values)
-    await around.send(item, "mistake", item.room_id, Outgoing(text, notice=True))
+    if not await around.was_sent(item, "reply"):  # before a restore it was none
+        await around.send(item, "mistake", item.room_id, Outgoing(text, notice=True))
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)

@@ -27,7 +27,8 @@ SEND, KEEP = "📤", "🔒"
 
 async def stays_inside(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
     """Ask about a message that is in doubt, or keep what nobody released in time; False: it may go to the customer."""
-    if item.plan is None and item.reason != RELEASED and await _is_in_doubt(around, item, case, message):
+    is_new = item.plan is None and not await around.was_sent(item, "relay")
+    if is_new and item.reason != RELEASED and await _is_in_doubt(around, item, case, message):
         item = await around.planned(item, {"do": "hold"})
     if item.plan is None or item.plan.get("do") != "hold":
         return False

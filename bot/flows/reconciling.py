@@ -13,7 +13,18 @@ from typing import Any
 import structlog
 
 from bot.domain.arrival import ItemKind, room_lane
-from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId, TxnId, derived_item_id, txn_id
+from bot.domain.ids import (
+    CaseNumber,
+    CustomerId,
+    DeskId,
+    EventId,
+    ItemId,
+    RoomId,
+    TxnId,
+    UserId,
+    derived_item_id,
+    txn_id,
+)
 from bot.domain.room import Room, RoomKind, fold
 from bot.flows import adopting, intake
 from bot.flows.gap import read_back
@@ -21,7 +32,7 @@ from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.messenger import GONE, STEP
 from bot.flows.opening import record_room
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, facts, links, marks, rooms
+from bot.store import arrivals, cases, facts, links, marks, rooms, staff
 from bot.store.database import Tx
 from bot.store.links import Link, Place, Relation
 
@@ -98,6 +109,7 @@ class _Look:
             await self._case(tx, number, room, owners.get(room.room_id))
         for update in self._updates:
             await self._links(tx, update)
+        await self._staff(tx)
         await self._tell(tx, datetime.fromisoformat(str(await facts.get(tx, facts.RESTORED))))
         await facts.remove(tx, facts.RESTORED)
 
@@ -201,6 +213,36 @@ class _Look:
                 if step == "react":
                     relation, about = Relation.REACTION, None
                 await links.add(tx, Link((update.room_id, event["event_id"]), place, number, relation, about))
+
+    async def _staff(self, tx: Tx) -> None:
+        """Who left the team or came to it since: we had put them out of the Space, or invited them there and to a desk.
+
+        The orders come again, but before that nobody who left may be invited to anything.
+        """
+        left: set[UserId] = set()
+        came: set[UserId] = set()
+        desks: dict[UserId, DeskId] = {}
+        for update in self._updates:
+            room = await rooms.find(tx, update.room_id)
+            moved = self._moved(update) if room and room.kind in {RoomKind.SPACE, RoomKind.INBOX} else {}
+            if room and room.kind is RoomKind.SPACE:
+                left |= {user for user, membership in moved.items() if membership == "leave"}
+                came |= {user for user, membership in moved.items() if membership == "invite"}
+            elif room and room.desk:
+                desks |= {user: room.desk for user, membership in moved.items() if membership == "invite"}
+        for user in left & self._around.rules.staff:
+            await staff.remove(tx, user, self._around.now())
+        for user in (came & desks.keys()) - self._around.rules.staff:
+            await staff.add(tx, user, desks[user], self._around.now())
+
+    def _moved(self, update: RoomUpdate) -> dict[UserId, str]:
+        """Return what we last did with the membership of others in a room."""
+        moved: dict[UserId, str] = {}
+        for event in (*update.state, *update.timeline):
+            user, me = event.get("state_key"), self._around.rules.me
+            if event.get("type") == "m.room.member" and event.get("sender") == me and isinstance(user, str):
+                moved[UserId(user)] = str(_content(event).get("membership"))
+        return moved
 
     async def _tell(self, tx: Tx, made_at: datetime) -> None:
         """Tell the admins what was found, and what is missing."""

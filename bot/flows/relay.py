@@ -70,11 +70,29 @@ async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     plan |= await _about(tx, item, case, message)
     if message.unsigned_device and plan["do"] == "carry":
         plan["flags"] = await cases.flag_device(tx, plan["case"], message.unsigned_device)
-    if message.kind not in AUTOMATIC and _automatic_text(around, message):
-        plan["answers"] = await around.may_answer(tx, item, customer, "automatic")
-    elif message.kind not in AUTOMATIC and plan["do"] == "carry" and not plan["late"]:
-        plan["away"] = await away.sentence(tx, around, item, case)
+    if await around.was_sent(item, "relay", tx):
+        await _repeat_nothing(tx, around, item, case)
+    elif message.kind not in AUTOMATIC:
+        plan |= await _answered(tx, around, item, case, message, plan)
     return plan
+
+
+async def _answered(
+    tx: Tx, around: Surroundings, item: Item, case: Case, message: Message, plan: dict[str, Any]
+) -> dict[str, Any]:
+    """What the bot itself says to the customer beside relaying."""
+    if _automatic_text(around, message):
+        return {"answers": await around.may_answer(tx, item, case.customer_id, "automatic")}
+    if plan["do"] == "carry" and not plan["late"]:
+        return {"away": await away.sentence(tx, around, item, case)}
+    return {}
+
+
+async def _repeat_nothing(tx: Tx, around: Surroundings, item: Item, case: Case) -> None:
+    """Relayed before a restore: what it was answered with then counts, and who is there now says nothing about then."""
+    for step, name in (("automatic", "automatic"), ("away", f"away {case.number}")):
+        if await around.was_sent(item, step, tx):
+            await cases.add_automatic(tx, case.customer_id, item.id, name, around.now())
 
 
 async def _meant_for_the_bot(

@@ -196,7 +196,9 @@ async def hire(around: Surroundings, item: Item, rest: str) -> None:
             async with around.database.transaction() as tx:
                 item = await around.plan(tx, item, {"reply": reply})
                 await staff.add(tx, user, desk.id, around.now())
-                await add_settling(tx, around, rules, [user], item.id)
+                if not await around.was_sent(item, "reply", tx):
+                    # (taken in before a restore, they were invited then, and may have been put out again since)
+                    await add_settling(tx, around, rules, [user], item.id)
             around.obey(rules)
         around.bookkeeping.lanes_changed([staff_lane(user)])
     assert item.plan is not None

@@ -183,7 +183,7 @@ class Surroundings:
     async def may_answer(self, tx: Tx, item: Item, customer: CustomerId, step: str) -> bool:
         """Allow an automatic sentence to a customer, unless two machines seem to be talking (part of T1b)."""
         sent = await cases.count_automatic(tx, customer, self.now() - timedelta(hours=1))
-        if sent >= self.rules.automatic_per_hour:
+        if sent >= self.rules.automatic_per_hour and not await self.was_sent(item, step, tx):
             return False
         await cases.add_automatic(tx, customer, item.id, step, self.now())
         return True

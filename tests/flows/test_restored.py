@@ -10,12 +10,13 @@ import pytest
 from bot.domain.arrival import ItemState
 from bot.domain.case import CaseState
 from bot.domain.ids import CaseNumber, EventId, RoomId, SessionId, UserId
-from bot.flows import house, reconciling
+from bot.flows import house, reconciling, staffing
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.messenger import STEP
-from bot.store import arrivals, cases, facts, links, rooms
+from bot.store import arrivals, cases, facts, links, rooms, staff
 from tests.flows.fake import FakeRoom
 from tests.flows.shown import shown
+from tests.flows.test_away import HOURS
 from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, Crash, World, _state
 
 Json = dict[str, Any]
@@ -54,6 +55,7 @@ class Backup:
         world.sync += 100
         updates = tuple(self._update(room) for room in (reversed(found) if shuffled else found))
         await reconciling.take_in(world.around, Batch(f"s{world.sync}", updates))
+        world.around.obey(staffing.in_force(world.rules, await staff.changes(world.database)))
         await house.set_up(world.around)
         await world.run()
 
@@ -393,3 +395,68 @@ async def test_a_room_that_was_there_but_not_written_down_is_found_by_how_it_beg
 
     assert ours(world) == sent
     assert await everything(world) == known
+
+
+TOM = UserId("@tom:example.org")
+
+
+def moved(world: World, mark: str, user: UserId, membership: str) -> None:
+    """Let a room show what the bot did with somebody's membership."""
+    room = world.made(mark)[0]
+    event = _state("m.room.member", user, {"membership": membership}, sender=ME)
+    room.events.append(event | {"event_id": f"${mark}-{user}-{membership}"})
+
+
+async def test_who_left_the_team_since_is_not_let_in_for_a_moment_and_who_came_stays(world: World) -> None:
+    """The orders come again, but the house is set up before that."""
+    admin = world.made("admin")[0].room_id
+    backup = await backed_up(world)
+    await world.says(CHEF, admin, f"!aufnehmen {TOM}")
+    await world.says(CHEF, admin, f"!entfernen {EVA}")
+    for mark in ("space", "inbox:annahme"):
+        moved(world, mark, TOM, "invite")
+        moved(world, mark, EVA, "leave")
+    before, texts = len(world.server.calls), world.made("admin")[0].texts()
+    assert world.around.rules.staff == {JAN, TOM, CHEF}
+
+    await backup.restore()
+
+    assert world.around.rules.staff == {JAN, TOM, CHEF}
+    assert not [call for call in world.server.calls[before:] if call in {"invite", "remove"}]
+    assert [text for text in world.made("admin")[0].texts() if "💾" not in text] == texts
+    assert world.made("inbox:annahme")[0].members[EVA] == "leave"
+
+
+async def test_what_the_hours_say_now_is_not_said_about_messages_of_before(world: World) -> None:
+    """They were relayed by day; the restore happens in the night."""
+    world.rule(hours=HOURS)
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "eins")
+    backup = await backed_up(world)
+    await world.says(ANNA, chat, "zwei")
+    world.later(hours=14)
+    sent = ours(world)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+
+
+async def test_what_was_held_and_sent_is_not_asked_about_again(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "eins")
+    case = await world.case_room(ANNA)
+    backup = await backed_up(world)
+    note = await world.says(JAN, case.room_id, ". nur unter uns")
+    held = await relate(world, EVA, case.room_id, {"m.in_reply_to": {"event_id": note}}, "stimmt")
+    question = next(e["event_id"] for e in case.events if "relates_to" in str(e["content"]) and e["sender"] == ME)
+    relation = {"rel_type": "m.annotation", "event_id": question, "key": "📤"}
+    await relate(world, EVA, case.room_id, relation, kind="m.reaction")
+    await world.run()
+    assert "stimmt" in world.server.rooms[chat].texts()
+    sent = ours(world)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+    assert await links.counterpart(world.database, held, chat)
