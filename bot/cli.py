@@ -22,6 +22,7 @@ from bot.figures import heartbeat_age_s, is_well
 from bot.flows import stuck
 from bot.kit.answers import QUESTIONS, answers_from, missing, remembered
 from bot.kit.writing import Written, next_steps, write
+from bot.privacy.loading import load
 from bot.privacy.pages import PAGE_FILES, RECORD_FILES, Pages
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
@@ -168,20 +169,20 @@ def check_config(config: ConfigOption = None) -> None:
 
 def _privacy_problems(settings: Settings, path: Path) -> list[str]:
     """Return what is wrong with purposes and privacy texts, or that customers cannot be shown any."""
-    missing = settings.controller.missing()
+    missing, problems = settings.controller.missing(), []
     if missing:
-        return [
+        problems.append(
             f"{path}: controller: {', '.join(missing)} must be filled in. Until then customers are shown no privacy "
             "text and asked for no consent, which the law does not allow for long; messages are carried."
-        ]
+        )
     try:
-        loaded = app.loaded_privacy(settings)
-        assert loaded is not None, "the controller is filled in"
-        if settings.storage.secret_problem():
-            return []  # said already; without it the register cannot be read
-        return asyncio.run(app.changed_texts(settings, loaded.privacy))
+        privacy = load(app.operator_of(settings), settings.privacy.folder).privacy
+        # Without the secret, which is another problem, the register cannot be read.
+        if not missing and not settings.storage.secret_problem():
+            problems += asyncio.run(app.changed_texts(settings, privacy))
     except Fatal as error:
-        return str(error).splitlines()
+        problems += str(error).splitlines()
+    return problems
 
 
 def _pages(config: Path | None) -> Pages:

@@ -245,7 +245,8 @@ def test_check_config_finds_faults_of_configuration_purposes_and_texts_at_once(
     botschaft: Botschaft, tmp_path: Path
 ) -> None:
     botschaft(*INIT)
-    fill_in(tmp_path, folder="own")
+    file = tmp_path / "botschaft.toml"
+    file.write_text(file.read_text().replace('folder = ""', 'folder = "own"'))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "purposes.toml").write_text('[purposes.marketing_news]\ndefault = "on"\n')
     (tmp_path / "own" / "texts.toml").write_text("[sentences.withdrawal]\nde = 'Rufen Sie an.'\nen = 'Call us.'\n")
@@ -254,10 +255,12 @@ def test_check_config_finds_faults_of_configuration_purposes_and_texts_at_once(
 
     assert ended.code == 1
     assert "bot.password is missing" in ended.err
+    assert "controller: name, address, contact, authority, privacy_url must be filled in" in ended.err
     own = tmp_path / "own"
     assert f"{own / 'purposes.toml'}: purposes.marketing_news.default: consent is never given beforehand" in ended.err
     assert "texts.question_survey.de: does not say the withdrawal sentence" in ended.err
     assert "texts.question_news.en: does not say the withdrawal sentence" in ended.err
+    fill_in(tmp_path)
     refused = botschaft("run")
     assert (refused.code, "purposes.marketing_news.default" in refused.err) == (1, True)
 

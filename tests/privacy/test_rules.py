@@ -1,6 +1,7 @@
 """Every rule is provoked once, through a folder of the admin's own, and names file and key. All findings come at once."""
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.purpose import LANGUAGES, Federation, Hosting, Operator, PurposeId
-from bot.privacy import lint
+from bot.privacy import facts, lint
+from bot.privacy.files import read
 from bot.privacy.loading import Loaded, PrivacyProblems, load
 from bot.resources import resource_dir
 from tests.a_business import OPERATOR
@@ -290,6 +292,31 @@ def test_a_question_that_lacks_several_things_hears_of_each(lacking: set[int]) -
     assert [one.split(" (")[0] for one in found] == [
         f"does not say {lint.QUESTION[number].what}".split(" (")[0] for number in sorted(lacking)
     ]
+
+
+SHOWN = {
+    "first_contact": lint.SHORT,
+    "privacy_overview": lint.OVERVIEW,
+    "privacy_page": lint.FULL,
+    "imprint": lint.IMPRINT,
+}
+FEDERATED = replace(
+    OPERATOR, federation=Federation.OPEN, hosting=Hosting("Zürich", "Beispiel AG", "AVV 1", "Schweiz (Beschluss)")
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(("name", "duty"), [(name, duty) for name, duties in SHOWN.items() for duty in duties])
+def test_every_single_duty_is_missed_when_it_is_not_met(name: str, duty: lint.Duty, language: str) -> None:
+    files = read(SHIPPED)
+    privacy = load(FEDERATED).privacy
+    known = facts.general(files, FEDERATED, privacy.purposes.values(), language)
+    known |= {"version": "1.1", "outside_eu": FEDERATED.hosting.outside_eu}
+    text = " ".join(privacy.text(name, language).text.split())
+    left_out = text.replace(known[duty.fact], "") if duty.fact else re.sub(duty.words[language], "", text, flags=re.I)
+
+    assert list(lint.missing(text, language, known, [duty])) == []
+    assert list(lint.missing(left_out, language, known, [duty])) == [f"does not say {duty.what} ({duty.article} GDPR)"]
 
 
 def test_every_language_of_the_page_has_the_same_names() -> None:
