@@ -8,6 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bot.kit.answers import Answers
 from bot.resources import resource_dir
 
+STAFF_JOIN = "botschaft_staff_join"
+STAFF_FILES = {"compose": "/staff/staff.txt", "systemd": "../staff/staff.txt"}
+"""Where the bot lists the staff for Synapse's module, as botschaft.toml names it."""
+
 
 def configuration(answers: Answers) -> str:
     """Return the text of botschaft.toml: the example, with the answers in their places."""
@@ -26,6 +30,8 @@ def configuration(answers: Answers) -> str:
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
     if answers.federate_with:
         replaced['mode = "closed"'] = 'mode = "listed"'
+    if answers.kit in STAFF_FILES:
+        replaced['\nfile = ""'] = f"\nfile = {_quoted(STAFF_FILES[answers.kit])}"
     for example, answer in replaced.items():
         text = text.replace(example, answer)
     return text
@@ -57,6 +63,8 @@ def rendered(answers: Answers, folder: Path) -> dict[str, str]:
         "upstream": "synapse:8008" if in_container else "127.0.0.1:8008",
     }
     files = {".env": (deploy / "versions.env").read_text(encoding="utf-8")}
+    for module in (deploy / "staff_join" / STAFF_JOIN).glob("*.py"):
+        files[f"synapse/modules/{STAFF_JOIN}/{module.name}"] = module.read_text(encoding="utf-8")
     for part in ("common", answers.kit):
         templates = _templates(deploy / "kit" / part)
         for name in templates.list_templates():

@@ -30,7 +30,7 @@ class KitSynapse(LocalSynapse):
     """Synapse with the kit's configuration, on SQLite and a free port."""
 
     def __init__(self, kit: Path, folder: Path) -> None:
-        super().__init__(server_name=DOMAIN, folder=folder)
+        super().__init__(server_name=DOMAIN, folder=folder, module_path=kit / "synapse/modules")
         self._kit = kit
         self._secret = (kit / "synapse/registration.secret").read_text().strip()
 
@@ -222,8 +222,21 @@ async def test_nothing_is_fetched_listed_or_shown_to_strangers(house: House) -> 
     assert third.body["capabilities"]["m.3pid_changes"]["enabled"] is False
 
 
+async def test_staff_join_what_the_bot_invites_them_to_and_nobody_else_does(house: House) -> None:
+    bot, jan, anna = await house.token("werkstatt"), await house.token("jan"), await house.token("kundin")
+    (house.kit / "staff/staff.txt").write_text(f"@jan:{DOMAIN}\n")
+    invited = [f"@jan:{DOMAIN}", f"@kundin:{DOMAIN}"]
+    room = (await house.ask("POST", "/_matrix/client/v3/createRoom", {"invite": invited}, token=bot)).body["room_id"]
+
+    async def joined(token: str) -> bool:
+        return room in (await house.ask("GET", "/_matrix/client/v3/joined_rooms", token=token)).body["joined_rooms"]
+
+    await until(lambda: joined(jan), what="the mechanic in the room")
+    assert not await joined(anna)
+
+
 async def test_the_bots_limit_on_messages_can_be_lifted_as_the_guide_says(house: House, chefin: str) -> None:
-    token = await house.token("werkstatt")
+    token = await house.token("fleissig")
     room = (await house.ask("POST", "/_matrix/client/v3/createRoom", {}, token=token)).body["room_id"]
 
     async def slowed(part: str) -> bool:
@@ -241,7 +254,7 @@ async def test_the_bots_limit_on_messages_can_be_lifted_as_the_guide_says(house:
         ]
 
     before = await slowed("before")
-    override = f"/_synapse/admin/v1/users/@werkstatt:{DOMAIN}/override_ratelimit"
+    override = f"/_synapse/admin/v1/users/@fleissig:{DOMAIN}/override_ratelimit"
     await house.ask("POST", override, {"messages_per_second": 0, "burst_count": 0}, token=chefin)
     after = await slowed("after")
 

@@ -84,6 +84,10 @@ def test_every_file_can_be_read_by_what_reads_it(tmp_path: Path, kit: str) -> No
     }
     settings = load_settings(folder / "bot/botschaft.toml")
     assert settings.business.name == GIVEN["business"]
+    assert settings.staff.file
+    assert str(settings.staff.file).endswith("/staff/staff.txt")
+    assert homeserver(folder)["modules"][0]["config"]["staff_file"].endswith("/staff/staff.txt")
+    assert (folder / "synapse/modules/botschaft_staff_join/__init__.py").is_file()
     assert settings.storage.secret_problem() == settings.bot.password_problem() == ""
     assert "{{" not in re.sub(r"\{\{ 7 \* 7 \}\}", "", "".join(file.read_text() for file in folder.rglob("*.*")))
 
