@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from bot import systemd
+from bot.domain.door import Door, Gift, House
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
 from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privacy
@@ -27,6 +28,7 @@ from bot.flows.intake import Batch
 from bot.flows.surroundings import Desk, Rules, Surroundings
 from bot.flows.worker import Worker
 from bot.matrix.account import Login, give_up_device, log_in
+from bot.matrix.admin import Admin
 from bot.matrix.e2ee.keys import Keys
 from bot.matrix.e2ee.trust import Policy
 from bot.matrix.messenger import NioMessenger
@@ -214,20 +216,31 @@ async def opened(
             folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
         )
         transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
+        registrar = admin_of(settings)
         try:
             device = await _logged_in(settings, database, transport, looks_only=looks_only, on_wait=on_wait)
             # Who was removed by command stays out, whatever the configuration says.
             rules = staffing.in_force(rules_of(settings), await staff.changes(database))
             keys = _keys(settings, master, device, transport, rules)
             try:
-                yield _wired(settings, master, database, transport, keys, rules, privacy)
+                yield _wired(settings, master, database, transport, keys, rules, privacy=privacy, registrar=registrar)
             finally:
                 with suppress(Transient):  # the next start makes new sessions
                     keys.rest()
                 keys.close()
         finally:
+            if registrar:
+                await registrar.close()
             await transport.close()
             await database.close()
+
+
+def admin_of(settings: Settings) -> Admin | None:
+    """Return the server's administrator, if we were given their token; nothing is asked yet."""
+    token = settings.homeserver.secret_admin_token()
+    if token is None:
+        return None
+    return Admin(settings.homeserver.admin_address, token, timeout_s=settings.homeserver.request_timeout_s)
 
 
 @asynccontextmanager
@@ -301,7 +314,9 @@ def _wired(
     transport: Transport,
     keys: Keys,
     rules: Rules,
+    *,
     privacy: Privacy | None,
+    registrar: Admin | None,
 ) -> Parts:
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
@@ -323,6 +338,7 @@ def _wired(
         bookkeeping=bookkeeper,
         on_rules=follow,
         privacy=privacy,
+        registrar=registrar,
     )
     return Parts(settings, database, transport, keys, around, bookkeeper)
 
@@ -365,10 +381,24 @@ def rules_of(settings: Settings) -> Rules:
         messages_per_minute=settings.customers.messages_per_minute,
         burst=settings.customers.burst,
         unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
+        door=door_of(settings),
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
         hours=settings.hours.hours(),
         strict_customers=settings.customers.unsigned_devices == "refuse",
+    )
+
+
+def door_of(settings: Settings) -> Door:
+    """Turn what the admin wrote about new customers into plain values."""
+    chosen, bot = settings.door, UserId(settings.bot.user_id)
+    provider = chosen.server or bot.partition(":")[2]
+    return Door(
+        House(settings.business.name, bot, provider, chosen.app_link, chosen.web_client),
+        gives=Gift(chosen.gives),
+        token_lasts=timedelta(days=chosen.token_days),
+        slip_lasts=timedelta(hours=chosen.slip_hours),
+        per_hour=chosen.per_hour,
     )
 
 

@@ -464,6 +464,28 @@ class StaffSettings(_Section):
         return f"staff.file: the folder {folder} does not exist or cannot be written."
 
 
+class DoorSettings(_Section):
+    """What new customers are given."""
+
+    gives: Literal["account", "token"] = "account"
+    server: str = Field(default="", pattern=r"^[A-Za-z0-9.\-\[\]:]*$")
+    app_link: str = "https://mobile.element.io/element/"
+    web_client: str = ""
+    token_days: float = Field(default=14, gt=0, le=365)
+    slip_hours: float = Field(default=24, gt=0, le=24 * 14)
+    per_hour: int = Field(default=10, ge=1)
+
+    @field_validator("app_link", "web_client")
+    @classmethod
+    def _page(cls, url: str, info: ValidationInfo) -> str:
+        if not url and info.field_name == "web_client":
+            return url
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("expected an address like https://chat.example.de, without ? and #")
+        return url
+
+
 class WebSettings(_Section):
     """Health and metrics."""
 
@@ -514,6 +536,7 @@ class Settings(BaseSettings):
     cases: CaseSettings = CaseSettings()
     customers: CustomerSettings = CustomerSettings()
     staff: StaffSettings = StaffSettings()
+    door: DoorSettings = DoorSettings()
     web: WebSettings = WebSettings()
     backup: BackupSettings = BackupSettings()
     log: LogSettings = LogSettings()
@@ -534,6 +557,10 @@ class Settings(BaseSettings):
             raise ValueError("bot.user_id: the bot itself cannot be a member of a desk or an admin")
         if self.controller.is_filled_in and not self.hosting.location.strip():
             raise ValueError("hosting.location: expected the place where the server stands; customers are told it")
+        if self.door.gives == "token" and not self.door.web_client:
+            raise ValueError(
+                'door.web_client: with gives = "token" customers need a page to register at, which is missing here'
+            )
         return self
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bot import app, cli
+from bot import app, cli, door
 from bot.domain.errors import Fatal
 from bot.domain.secrets import Purpose, derive
 from bot.privacy.pages import PAGE_FILES, RECORD_FILES
@@ -433,3 +433,81 @@ def test_the_master_secret_is_new_every_time(botschaft: Botschaft, tmp_path: Pat
     first, second = ((tmp_path / name / "master.secret").read_text() for name in ("one", "two"))
     assert first != second
     assert tomllib.loads((tmp_path / "one" / "botschaft.toml").read_text())
+
+
+def test_without_an_administrator_the_slip_is_printed_with_lines_to_write_on(
+    botschaft: Botschaft, tmp_path: Path
+) -> None:
+    botschaft(*INIT)
+
+    ended = botschaft("customer", "new", "--lang", "en", "--lang", "de")
+
+    assert ended.code == 0
+    assert "No account was made" in ended.out
+    assert "register_new_matrix_user" in ended.out
+    slip = tmp_path / "access-slip.pdf"
+    assert slip.read_bytes().startswith(b"%PDF")
+    assert slip.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_sign_is_printed_without_asking_anybody(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+
+    assert botschaft("sign").code == 0
+    assert botschaft("sign", "--out", "sign.PNG", "--lang", "de", "--lang", "en").code == 0
+    assert (tmp_path / "counter-sign.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "sign.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("customer", "new", "--out", "slip.docx"), "only .pdf and .png"),
+        (("customer", "new", "--out", "there.pdf"), "exists already"),
+        (("customer", "new", "--out", "nowhere/slip.pdf"), "no folder that can be written"),
+        (("customer", "new", "--lang", "fr"), "There are no texts in fr"),
+        (("sign", "--out", "there.pdf"), "exists already"),
+        (("sign", "--lang", "xx"), "There are no texts in xx"),
+    ],
+)
+def test_nothing_is_made_for_a_slip_that_cannot_be_printed(
+    botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sentence: str
+) -> None:
+    botschaft(*INIT)
+    (tmp_path / "there.pdf").write_text("mine")
+    monkeypatch.setattr(door, "let_in", None)  # must not be reached
+
+    ended = botschaft(*words)
+
+    assert ended.code == 1
+    assert sentence in ended.err
+    assert (tmp_path / "there.pdf").read_text() == "mine"
+
+
+def test_an_admin_token_that_others_may_read_is_a_problem(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    token = tmp_path / "admin.token"
+    token.write_text("syt_secret")
+    token.chmod(0o644)
+
+    checked, made = botschaft("check-config"), botschaft("customer", "new")
+
+    for ended in (checked, made):
+        assert ended.code == 1
+        assert "chmod 600" in ended.err
+        assert "syt_secret" not in ended.out + ended.err
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(
+    botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    botschaft(*INIT)
+    monkeypatch.setenv("BOTSCHAFT_HOMESERVER__ADMIN_TOKEN", "syt_secret")
+    monkeypatch.setenv("BOTSCHAFT_HOMESERVER__ADMIN_URL", "http://127.0.0.1:9")
+
+    ended = botschaft("customer", "new")
+
+    assert ended.code == 1
+    assert "http://127.0.0.1:9 does not answer" in ended.err
+    assert not (tmp_path / "access-slip.pdf").exists()

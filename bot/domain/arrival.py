@@ -32,6 +32,7 @@ class ItemKind(StrEnum):
     VERIFICATION = "verification"  # a verification is under way; due when it has taken too long
     STAFF = "staff"  # somebody came to the team or works elsewhere: their rooms follow
     LEAVER = "leaver"  # somebody left the team: they leave our rooms
+    SLIP = "slip"  # a slip with a secret stands in a room of staff; due when it has to go
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

@@ -26,6 +26,7 @@ class Verb(StrEnum):
     NOT_ALIKE = "not_alike"
     HIRE = "hire"
     DISMISS = "dismiss"
+    NEW_CUSTOMER = "new_customer"
 
 
 class Wish(StrEnum):
@@ -65,6 +66,7 @@ COMMANDS: Final = (
     Command(Verb.NOT_ALIKE, ("falsch", "mismatch"), Where.ADMIN, "help.not_alike"),
     Command(Verb.HIRE, ("aufnehmen", "add"), Where.ADMIN, "help.hire"),
     Command(Verb.DISMISS, ("entfernen", "remove"), Where.ADMIN, "help.dismiss"),
+    Command(Verb.NEW_CUSTOMER, ("neukunde", "newcustomer"), Where.ANY_STAFF_ROOM, "help.new_customer"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

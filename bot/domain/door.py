@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
@@ -61,6 +62,17 @@ class Ticket:
     account: UserId | str = ""
     secret: str = ""
     valid_until: str = ""  # a date as people write it
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the admin decided about new customers."""
+
+    house: House
+    gives: Gift
+    token_lasts: timedelta
+    slip_lasts: timedelta
+    per_hour: int
 
 
 def new_name(prefix: str, choose: Callable[[str], str]) -> str:

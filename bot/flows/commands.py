@@ -10,7 +10,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import moving, staffing, stuck, verifying
+from bot.flows import door, moving, staffing, stuck, verifying
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -48,6 +48,8 @@ async def _run(
         return
     if isinstance(called, Call) and verb is Verb.MOVE and case:
         await moving.move(around, item, case, called.rest, message)
+    elif isinstance(called, Call) and verb is Verb.NEW_CUSTOMER:
+        await door.new_customer(around, item, room, called.rest)
     elif isinstance(called, Call) and verb is Verb.STUCK:
         await stuck.tell(around, item, case, called.rest)
     elif isinstance(called, Call) and verb is Verb.TRUST and room.kind is RoomKind.ADMIN:
@@ -153,7 +155,7 @@ def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | U
             return around.say("command.admin_only")
         case Verb.ALLOW:
             return around.say("case.allowed" if accepts else "case.nobody_to_allow")
-        case Verb.MOVE | Verb.STUCK:
+        case Verb.MOVE | Verb.STUCK | Verb.NEW_CUSTOMER:
             raise AssertionError("these have flows of their own")
         case _ as never:
             assert_never(never)

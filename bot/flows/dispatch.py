@@ -14,6 +14,7 @@ from bot.domain.verification import Handshake
 from bot.flows import (
     answer,
     commands,
+    door,
     gap,
     identities,
     membership,
@@ -43,6 +44,7 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.VERIFICATION: verifying.give_up,
     ItemKind.STAFF: staffing.settle,
     ItemKind.LEAVER: staffing.settle,
+    ItemKind.SLIP: door.take_back,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""

@@ -92,6 +92,13 @@ class Messenger(Protocol):
             Refused: it is larger than `largest` bytes, or it is not there.
         """
 
+    async def put_file(self, attachment: Attachment, data: bytes, mxc: str, *, secret: bytes) -> Attachment:
+        """Encrypt a file of our own with `secret` and upload it as `mxc`, once; return what names it.
+
+        Raises:
+            Refused: the server does not take it.
+        """
+
     async def create_room(self, spec: RoomSpec) -> RoomId:
         """Create the room once (see `RoomSpec.alias`) and complete: encryption, powers, invitations."""
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.domain.arrival import Item, ItemKind, room_lane
+from bot.domain.door import Door
 from bot.domain.errors import Refused, Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
@@ -15,6 +16,7 @@ from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
+from bot.flows.registrar import Registrar
 from bot.store import arrivals, cases, marks
 from bot.store.database import Database, Tx
 from bot.store.links import Place
@@ -46,6 +48,7 @@ class Rules:
     messages_per_minute: int
     burst: int
     unreadable_notice_after: timedelta
+    door: Door
     largest_open_file: int = 20 * 1024 * 1024  # bytes
     read_marks: bool = False
     hours: Hours | None = None
@@ -103,6 +106,7 @@ class Surroundings:
     bookkeeping: Bookkeeping
     on_rules: Callable[[Rules], None] = lambda rules: None
     privacy: Privacy | None = None
+    registrar: Registrar | None = None  # there is no token of a server administrator
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def obey(self, rules: Rules, texts: Texts | None = None) -> None:

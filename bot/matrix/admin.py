@@ -141,6 +141,10 @@ class Admin:
             raise
         return Registration.OPEN
 
+    async def takes_registrations(self) -> bool:
+        """The same for whoever only wants to know yes or no."""
+        return await self.registration() is Registration.OPEN
+
     async def is_free(self, localpart: str) -> bool:
         """Tell whether an account of this name could be made. Raises as `check`."""
         try:

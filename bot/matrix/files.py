@@ -64,6 +64,10 @@ class Files:
         data = await self._transport.download(
             f"/_matrix/client/v1/media/download/{_path(attachment.open_mxc)}", largest=largest
         )
+        return await self.put(attachment, data, mxc, secret=secret)
+
+    async def put(self, attachment: Attachment, data: bytes, mxc: str, *, secret: bytes) -> Attachment:
+        """Encrypt `data` and upload it as `mxc`; return the attachment with that file."""
         sealed = seal(data, secret)
         try:
             await self._transport.upload(f"/_matrix/media/v3/upload/{_path(mxc)}", sealed.data)

@@ -160,6 +160,10 @@ class NioMessenger:
         """See the Protocol."""
         return await self._files.seal(attachment, mxc, secret=secret, largest=largest)
 
+    async def put_file(self, attachment: Attachment, data: bytes, mxc: str, *, secret: bytes) -> Attachment:
+        """See the Protocol."""
+        return await self._files.put(attachment, data, mxc, secret=secret)
+
     async def redact(self, room: RoomId, event: EventId, *, txn: TxnId) -> None:
         """See the Protocol."""
         content = (await self.event(room, event)).get("content")

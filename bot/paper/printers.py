@@ -58,6 +58,12 @@ def as_png(*sheets: Sheet) -> bytes:
     return written.getvalue()
 
 
+def pixels(png: bytes) -> tuple[int, int]:
+    """Return width and height of a picture."""
+    with Image.open(BytesIO(png)) as picture:
+        return picture.size
+
+
 def _painted(sheet: Sheet) -> Image.Image:
     picture = Image.new("L", (_dots(sheet.width_mm), _dots(sheet.height_mm)), _GREYS["white"])
     draw = ImageDraw.Draw(picture)

@@ -9,6 +9,8 @@ DEVICE_ID = "device_id"
 ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a row
 RECOVERING = "recovering"
 """A lost disk is being made good; set until the last step of it."""
+SLIPS = "slips"
+"""When slips for new customers were made in the last hour, as JSON; nothing about whom."""
 ADOPTING = "adopting"
 """Our rooms exist but our tables are empty: the first sync says which rooms we have."""
 STAFF_TOLD = "staff_told"

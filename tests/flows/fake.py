@@ -76,7 +76,7 @@ def step(method: Any) -> Any:
 
 
 class FakeMessenger:
-    """Implements `bot.flows.messenger.Messenger` in memory."""
+    """Implements `bot.flows.messenger.Messenger` in memory, and `bot.flows.registrar.Registrar`."""
 
     def __init__(self, me: UserId, now: Callable[[], datetime]) -> None:
         self.me = me
@@ -98,6 +98,12 @@ class FakeMessenger:
         self.missing_keys: set[SessionId] = set()
         self.calls: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.refuses_files = False
+        self.accounts: dict[UserId, str] = {}
+        self.registration_tokens: dict[str, datetime] = {}
+        self.taken_names = 0  # so many names in a row belong to somebody
+        self.registration_open = True
+        self.registrar_says: str = ""  # the code with which every request is refused
         self.failure: Failure | None = None
         self.numbers = itertools.count(1)
 
@@ -217,6 +223,14 @@ class FakeMessenger:
         return with_file(attachment, file_object(mxc, key=sealed.key, iv=sealed.iv, sha256=sealed.sha256))
 
     @step
+    async def put_file(self, attachment: Attachment, data: bytes, mxc: str, *, secret: bytes) -> Attachment:
+        if self.refuses_files:
+            raise Refused("no such name", code="M_NOT_FOUND", status=404)
+        sealed = seal(data, secret)
+        self.files.setdefault(mxc, sealed.data)  # a server says 409 to the second one
+        return with_file(attachment, file_object(mxc, key=sealed.key, iv=sealed.iv, sha256=sealed.sha256))
+
+    @step
     async def create_room(self, spec: RoomSpec) -> RoomId:
         if spec.alias in self.aliases:
             return self.aliases[spec.alias]
@@ -329,6 +343,31 @@ class FakeMessenger:
         if (user, master_key) not in self.signed:
             self.signed.append((user, master_key))
         return True
+
+    @step
+    async def is_free(self, localpart: str) -> bool:
+        self._may_administrate()
+        self.taken_names -= 1
+        return self.taken_names < 0
+
+    @step
+    async def make_account(self, user: UserId, password: str) -> None:
+        self._may_administrate()
+        self.accounts[user] = password
+
+    @step
+    async def takes_registrations(self) -> bool:
+        self._may_administrate()
+        return self.registration_open
+
+    @step
+    async def make_registration_token(self, token: str, *, expires_at: datetime) -> None:
+        self._may_administrate()
+        self.registration_tokens[token] = expires_at
+
+    def _may_administrate(self) -> None:
+        if self.registrar_says:
+            raise Refused("no", code=self.registrar_says, status=403)
 
     async def page_back(self, room: RoomId, start: str | None, *, limit: int) -> Page:
         events = self.rooms[room].events

@@ -4,6 +4,7 @@ Either the process dies there and starts again on the same file, or the server c
 At the end the world must look exactly as if nothing had happened.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from pathlib import Path
@@ -180,6 +181,24 @@ async def dismissing(world: World, chat: RoomId) -> None:
     await world.writes(CHEF, world.made("admin")[0].room_id, f"!entfernen {JAN}")
 
 
+async def letting_in(world: World, chat: RoomId) -> None:
+    """A mechanic asks for an account for a new customer; it must be made once, and be the one that the room shows."""
+    await world.writes(JAN, world.made("inbox:annahme")[0].room_id, "!neukunde")
+
+
+async def giving_a_code(world: World, chat: RoomId) -> None:
+    """The same with a code."""
+    await world.writes(JAN, world.made("inbox:annahme")[0].room_id, "!neukunde code")
+
+
+async def taking_back(world: World, chat: RoomId) -> None:
+    """A slip has stood in the room for its time."""
+    await world.says(JAN, world.made("inbox:annahme")[0].room_id, "!neukunde")
+    world.later(hours=25)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+
+
 STORIES = [
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(
@@ -195,6 +214,7 @@ STORIES = [
         hiring,
         dismissing,
     ),
+    *(letting_in, giving_a_code, taking_back),
 ]
 NEW = UserId("@new:example.org")
 MOST_STEPS = 40
@@ -204,13 +224,29 @@ def picture(world: World) -> dict[str, object]:
     """What stands in the rooms of the server: what people see. Marks and numbers of events do not count."""
     return {
         f"{room.mark or 'chat'}": (
-            [without_pictures(text) for text in room.texts()],
+            [without_secrets(without_pictures(text)) for text in room.texts()],
             sum(1 for event in room.events if event["type"] == "m.reaction"),
             [event["type"] for event in room.events if event["type"].startswith("m.key.verification.")],
             sorted(kind for kind, _ in room.state),
             sorted(user for user, membership in room.members.items() if membership in {"join", "invite"}),
         )
         for room in world.server.rooms.values()
+    }
+
+
+def without_secrets(text: str) -> str:
+    """What a new customer is given is something else each time."""
+    return re.sub(r"[2-9a-z]{4}(-[2-9a-z]{4}){2,3}|kunde-[2-9a-z]{8}|\d\d\.\d\d\.\d{4}", "…", text)
+
+
+def given_once(world: World) -> dict[str, object]:
+    """What was made for new customers: so many, and whether the room shows just that."""
+    said = " ".join(text for room in world.server.rooms.values() for text in room.texts())
+    made = [(user, secret) for user, secret in world.server.accounts.items()]
+    return {
+        "accounts": len(made),
+        "shown": [user in said and secret in said for user, secret in made],
+        "tokens": [token in said for token in world.server.registration_tokens],
     }
 
 
@@ -228,6 +264,7 @@ async def facts(world: World) -> dict[str, object]:
         "signed": world.server.signed,
         "staff": world.around.rules.staff,
         "changes": await staff.changes(world.database),
+        "given": given_once(world),
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
 

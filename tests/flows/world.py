@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.domain.case import Case
+from bot.domain.door import Door, Gift, House
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
@@ -46,6 +47,13 @@ RULES = Rules(
     messages_per_minute=60,
     burst=400,
     unreadable_notice_after=timedelta(seconds=60),
+    door=Door(
+        House("Werkstatt Müller", ME, "example.org", "https://mobile.element.io/element/", "https://chat.example.org"),
+        Gift.ACCOUNT,
+        token_lasts=timedelta(days=14),
+        slip_lasts=timedelta(hours=24),
+        per_hour=3,
+    ),
 )
 
 
@@ -60,6 +68,7 @@ class World:
         self.server = FakeMessenger(ME, self.now)
         self.sync = 0
         self.privacy: Privacy | None = PRIVACY
+        self.has_registrar = True
         self.database: Database
         self.around: Surroundings
 
@@ -82,6 +91,7 @@ class World:
             now=self.now,
             bookkeeping=Bookkeeping(),
             privacy=self.privacy,
+            registrar=self.server if self.has_registrar else None,
         )
 
     def rule(self, **changed: Any) -> None:
