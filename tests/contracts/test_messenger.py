@@ -16,7 +16,7 @@ from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from bot.domain.errors import Refused
 from bot.domain.ids import EventId, ItemId, RoomId, TxnId, UserId
-from bot.domain.message import Forged, Kind, Message, Outgoing
+from bot.domain.message import Attachment, Forged, Kind, Message, Outgoing
 from bot.domain.verification import Handshake, Partner
 from bot.flows.messenger import STEP, Messenger, RoomSpec
 from tests.business import a_business
@@ -279,3 +279,23 @@ async def test_an_unknown_device_and_an_unknown_verification_get_nowhere(side: S
 
 async def test_an_identity_that_nobody_has_is_not_signed(side: Side) -> None:
     assert not await side.messenger.sign_identity(side.friend, "no+such+key")
+
+
+async def test_a_file_of_ours_is_put_once_and_again_is_fine(side: Side) -> None:
+    """The second run after a crash makes the same bytes; the server keeps the first."""
+    mxc, secret = await side.messenger.new_file(), secrets.token_bytes(32)
+    slip = Attachment({"filename": "zettel.png", "info": {"mimetype": "image/png"}})
+
+    first = await side.messenger.put_file(slip, b"\x89PNG", mxc, secret=secret)
+    again = await side.messenger.put_file(slip, b"\x89PNG", mxc, secret=secret)
+
+    assert first == again
+    assert first.content["file"]["url"] == mxc
+    assert first.mxcs == (mxc,)
+    assert first.file_name == "zettel.png"
+
+
+async def test_a_file_whose_name_nobody_gave_is_refused(side: Side) -> None:
+    server = side.me.partition(":")[2]
+    with pytest.raises(Refused):
+        await side.messenger.put_file(Attachment({}), b"x", f"mxc://{server}/neverNamed", secret=b"s" * 32)

@@ -98,6 +98,7 @@ class FakeMessenger:
         self.missing_keys: set[SessionId] = set()
         self.calls: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.named_files: list[str] = []
         self.refuses_files = False
         self.accounts: dict[UserId, str] = {}
         self.registration_tokens: dict[str, datetime] = {}
@@ -209,7 +210,8 @@ class FakeMessenger:
 
     @step
     async def new_file(self) -> str:
-        return f"mxc://example.org/ours{next(self.numbers)}"
+        self.named_files.append(f"mxc://example.org/ours{next(self.numbers)}")
+        return self.named_files[-1]
 
     @step
     async def seal_file(self, attachment: Attachment, mxc: str, *, secret: bytes, largest: int) -> Attachment:
@@ -224,7 +226,7 @@ class FakeMessenger:
 
     @step
     async def put_file(self, attachment: Attachment, data: bytes, mxc: str, *, secret: bytes) -> Attachment:
-        if self.refuses_files:
+        if self.refuses_files or mxc not in self.named_files:
             raise Refused("no such name", code="M_NOT_FOUND", status=404)
         sealed = seal(data, secret)
         self.files.setdefault(mxc, sealed.data)  # a server says 409 to the second one
@@ -348,7 +350,7 @@ class FakeMessenger:
     async def is_free(self, localpart: str) -> bool:
         self._may_administrate()
         self.taken_names -= 1
-        return self.taken_names < 0
+        return self.taken_names < 0 and not any(user.startswith(f"@{localpart}:") for user in self.accounts)
 
     @step
     async def make_account(self, user: UserId, password: str) -> None:
@@ -357,7 +359,6 @@ class FakeMessenger:
 
     @step
     async def takes_registrations(self) -> bool:
-        self._may_administrate()
         return self.registration_open
 
     @step
