@@ -211,12 +211,11 @@ async def opened(
     folder = settings.storage.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with nullcontext() if looks_only else alone(folder):
-        master = settings.storage.master_secret()
+        master, registrar = settings.storage.master_secret(), admin_of(settings)
         database = await Database.open(
             folder / "botschaft.db", key=derive(master, Purpose.DATABASE), migrations=resource_dir("migrations")
         )
         transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
-        registrar = admin_of(settings)
         try:
             device = await _logged_in(settings, database, transport, looks_only=looks_only, on_wait=on_wait)
             # Who was removed by command stays out, whatever the configuration says.
