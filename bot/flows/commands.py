@@ -1,11 +1,13 @@
 """Commands of staff. Each answers in the room where it was typed, as a notice; nothing here reaches a customer."""
 
-from typing import assert_never
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from bot.domain import command
 from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState
-from bot.domain.command import COMMANDS, Call, Unknown, Verb, Where
+from bot.domain.command import COMMANDS, Call, Command, Unknown, Verb, Where
 from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
@@ -17,14 +19,54 @@ from bot.store import arrivals, cases, rooms
 UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command as it was given: by whom and where (`item`, `room`), in which case, with what behind the word."""
+
+    around: Surroundings
+    item: Item
+    room: Room
+    case: Case | None
+    rest: str
+    message: Message
+
+    @property
+    def in_case(self) -> Case:
+        """The case; commands for case rooms are given nowhere else."""
+        assert self.case is not None
+        return self.case
+
+    def say(self, text: str, /, **values: str) -> str:
+        """Return a text in the configured language."""
+        return self.around.say(text, **values)
+
+
 async def run(
     around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
 ) -> None:
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
+    rest = called.rest if isinstance(called, Call) else ""
+    order = Order(around, item, room, case, rest, message)
     try:
-        await _run(around, item, room, case, called, message)
+        if isinstance(called, Unknown):
+            await _answer(order, _unknown(around, called))
+        elif refusal := _misplaced(order, called.command):
+            await _answer(order, around.say(refusal))
+        else:
+            await RUNS[called.command.verb](order)
     except Mistake as error:
         await _say_mistake(around, item, error)
+
+
+def _misplaced(order: Order, row: Command) -> str:
+    """Return the id of the sentence that says where this command belongs, or nothing if it is given there.
+
+    Who is in a room is the server's word; who is an admin is the configuration's.
+    """
+    if row.where is Where.CASE and (order.case is None or order.room.kind is not RoomKind.CASE):
+        return "command.not_here"
+    is_admin = order.item.sender in order.around.rules.admins and order.room.kind is RoomKind.ADMIN
+    return "command.admin_only" if row.where is Where.ADMIN and not is_admin else ""
 
 
 async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None:
@@ -38,55 +80,10 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
     around.bookkeeping.room_changed(item.room_id)
 
 
-async def _run(
-    around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
-) -> None:
-    verb = called.command.verb if isinstance(called, Call) else None
-    if isinstance(called, Call) and called.command.where is Where.ADMIN and item.sender not in around.rules.admins:
-        # Who is in the room is the server's word; who is an admin is the configuration's.
-        await _run_simple(around, item, room, case, called)
-        return
-    if isinstance(called, Call) and verb is Verb.MOVE and case:
-        await moving.move(around, item, case, called.rest, message)
-    elif isinstance(called, Call) and verb is Verb.NEW_CUSTOMER:
-        await door.new_customer(around, item, room, called.rest)
-    elif isinstance(called, Call) and verb is Verb.STUCK:
-        await stuck.tell(around, item, case, called.rest)
-    elif isinstance(called, Call) and verb is Verb.TRUST and room.kind is RoomKind.ADMIN:
-        await _trust(around, item, UserId(called.rest.strip()))
-    elif isinstance(called, Call) and verb in {Verb.ALIKE, Verb.NOT_ALIKE} and room.kind is RoomKind.ADMIN:
-        await verifying.judge(around, item, called.rest, alike=verb is Verb.ALIKE)
-    elif isinstance(called, Call) and verb is Verb.HIRE and room.kind is RoomKind.ADMIN:
-        await staffing.hire(around, item, called.rest)
-    elif isinstance(called, Call) and verb is Verb.DISMISS and room.kind is RoomKind.ADMIN:
-        await staffing.dismiss(around, item, called.rest)
-    else:
-        await _run_simple(around, item, room, case, called)
-
-
-async def _trust(around: Surroundings, item: Item, user: UserId) -> None:
-    """An admin confirms that a colleague's new identity is really theirs; nobody confirms their own."""
-    item = await around.planned(item, {"trusts": user})
-    text = "admin.trust_unknown"
-    # What was confirmed before a restore was the identity of that time, which may not be the one of now.
-    if user in around.rules.staff and user != item.sender and not await around.was_sent(item, "reply"):
-        text = "admin.trusted" if await around.messenger.confirm_identity(user) else "admin.trust_no_identity"
-    shown = user if user in around.rules.staff else "?"
-    await around.send(item, "reply", item.room_id, Outgoing(around.say(text, user=shown), notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-
-
-async def _run_simple(around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown) -> None:
-    state = _next_state(case, called)
-    # Whom an order from before a restore let in cannot be told any more: nobody, until staff say so again.
-    accepts = [] if await around.was_sent(item, "reply") else await _newly_accepted(around, case, called)
-    plan = {
-        "state": state.value if state else None,
-        "accepts": accepts,
-        "reply": _reply(around, room, case, called, accepts=bool(accepts)),
-    }
-    item = await around.planned(item, plan)
+async def _answer(order: Order, reply: str, **effects: Any) -> None:
+    """Plan the reply and what comes of the command, say it, and commit: `state` of the case, `accepts` in a room."""
+    around, case = order.around, order.case
+    item = await around.planned(order.item, {"state": None, "accepts": [], "reply": reply, **effects})
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
     async with around.database.transaction() as tx:
@@ -98,6 +95,73 @@ async def _run_simple(around: Surroundings, item: Item, room: Room, case: Case |
     around.bookkeeping.room_changed(item.room_id)
     if case:
         around.bookkeeping.case_changed(case.number)
+
+
+async def _help(order: Order) -> None:
+    await _answer(order, help_text(order.around))
+
+
+async def _note(order: Order) -> None:
+    await _answer(order, order.say("case.note_kept"))
+
+
+async def _close(order: Order) -> None:
+    if order.in_case.state is CaseState.CLOSED:
+        await _answer(order, order.say("case.already_closed"))
+    else:
+        await _answer(order, order.say("case.closed"), state=CaseState.CLOSED.value)
+
+
+async def _reopen(order: Order) -> None:
+    if order.in_case.state is CaseState.CLOSED:
+        await _answer(order, order.say("case.reopened"), state=CaseState.OWED.value)
+    else:
+        await _answer(order, order.say("case.already_open"))
+
+
+async def _allow(order: Order) -> None:
+    """Let in whoever is new in the customer's room."""
+    around = order.around
+    room_id = await rooms.customer_room(around.database, order.in_case.customer_id)
+    room = await rooms.find(around.database, room_id) if room_id else None
+    person = await rooms.user_of(around.database, order.in_case.customer_id)
+    # Whom an order from before a restore let in cannot be told any more: nobody, until staff say so again.
+    is_known = room is not None and not await around.was_sent(order.item, "reply")
+    new = [user for user in room.present() if user != person and user not in room.accepted] if room and is_known else []
+    text = around.say("case.allowed" if new else "case.nobody_to_allow")
+    await _answer(order, text, accepts=[(room_id, user) for user in new])
+
+
+async def _trust(order: Order) -> None:
+    """An admin confirms that a colleague's new identity is really theirs; nobody confirms their own."""
+    around, user = order.around, UserId(order.rest.strip())
+    item = await around.planned(order.item, {"trusts": user})
+    text = "admin.trust_unknown"
+    # What was confirmed before a restore was the identity of that time, which may not be the one of now.
+    if user in around.rules.staff and user != item.sender and not await around.was_sent(item, "reply"):
+        text = "admin.trusted" if await around.messenger.confirm_identity(user) else "admin.trust_no_identity"
+    shown = user if user in around.rules.staff else "?"
+    await around.send(item, "reply", item.room_id, Outgoing(around.say(text, user=shown), notice=True))
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+
+
+RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
+    Verb.HELP: _help,
+    Verb.NOTE: _note,
+    Verb.CLOSE: _close,
+    Verb.REOPEN: _reopen,
+    Verb.ALLOW: _allow,
+    Verb.TRUST: _trust,
+    Verb.MOVE: lambda o: moving.move(o.around, o.item, o.in_case, o.rest, o.message),
+    Verb.STUCK: lambda o: stuck.tell(o.around, o.item, o.case, o.rest),
+    Verb.ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=True),
+    Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),
+    Verb.HIRE: lambda o: staffing.hire(o.around, o.item, o.rest),
+    Verb.DISMISS: lambda o: staffing.dismiss(o.around, o.item, o.rest),
+    Verb.NEW_CUSTOMER: lambda o: door.new_customer(o.around, o.item, o.room, o.rest),
+}
+"""What each command does. It is given where the table of commands says, by whom it says."""
 
 
 async def run_outside_cases(around: Surroundings, item: Item, room: Room, message: Message) -> None:
@@ -112,53 +176,6 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
         raise Mistake("case.forgotten")
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
-
-
-async def _newly_accepted(around: Surroundings, case: Case | None, called: Call | Unknown) -> list[tuple[str, str]]:
-    """Return who in the customer's room is let in by this command, as (room, user)."""
-    if case is None or isinstance(called, Unknown) or called.command.verb is not Verb.ALLOW:
-        return []
-    room_id = await rooms.customer_room(around.database, case.customer_id)
-    room = await rooms.find(around.database, room_id) if room_id else None
-    person = await rooms.user_of(around.database, case.customer_id)
-    if room is None:
-        return []
-    return [(room.room_id, user) for user in room.present() if user != person and user not in room.accepted]
-
-
-def _next_state(case: Case | None, called: Call | Unknown) -> CaseState | None:
-    if case is None or isinstance(called, Unknown):
-        return None
-    if called.command.verb is Verb.CLOSE and case.state is not CaseState.CLOSED:
-        return CaseState.CLOSED
-    if called.command.verb is Verb.REOPEN and case.state is CaseState.CLOSED:
-        return CaseState.OWED
-    return None
-
-
-def _reply(around: Surroundings, room: Room, case: Case | None, called: Call | Unknown, *, accepts: bool) -> str:
-    if isinstance(called, Unknown):
-        return _unknown(around, called)
-    if called.command.where is Where.CASE and (case is None or room.kind is not RoomKind.CASE):
-        return around.say("command.not_here")
-    closed = case is not None and case.state is CaseState.CLOSED
-    match called.command.verb:
-        case Verb.HELP:
-            return help_text(around)
-        case Verb.NOTE:
-            return around.say("case.note_kept")
-        case Verb.CLOSE:
-            return around.say("case.already_closed" if closed else "case.closed")
-        case Verb.REOPEN:
-            return around.say("case.reopened" if closed else "case.already_open")
-        case Verb.TRUST | Verb.ALIKE | Verb.NOT_ALIKE | Verb.HIRE | Verb.DISMISS:
-            return around.say("command.admin_only")
-        case Verb.ALLOW:
-            return around.say("case.allowed" if accepts else "case.nobody_to_allow")
-        case Verb.MOVE | Verb.STUCK | Verb.NEW_CUSTOMER:
-            raise AssertionError("these have flows of their own")
-        case _ as never:
-            assert_never(never)
 
 
 def _unknown(around: Surroundings, called: Unknown) -> str:

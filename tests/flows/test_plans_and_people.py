@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from bot.domain.command import COMMANDS, Verb
 from bot.domain.ids import RoomId
 from bot.flows import stuck
+from bot.flows.commands import RUNS
 from bot.flows.intake import RoomUpdate
 from bot.flows.welcome import INVITATION_LASTS
 from tests.flows.fake import Crash
@@ -53,3 +55,7 @@ async def test_an_invitation_that_cannot_be_accepted_for_hours_is_given_up(
     world.later(seconds=(INVITATION_LASTS + timedelta(minutes=1)) / timedelta(seconds=1))
     await world.run()
     assert joined == []
+
+
+def test_every_command_does_something() -> None:
+    assert set(RUNS) == set(Verb) == {row.verb for row in COMMANDS}
