@@ -58,6 +58,7 @@ def rendered(answers: Answers, folder: Path) -> dict[str, str]:
             "config": "/config" if in_container else str(place / "synapse"),
             "media": "/media" if in_container else str(place / "synapse/media"),
             "staff": "/staff" if in_container else str(place / "staff"),
+            "privacy": "/privacy" if in_container else str(place / "privacy"),
             "well_known": "/well-known" if in_container else str(place / "well-known/matrix"),
         },
         "upstream": "synapse:8008" if in_container else "127.0.0.1:8008",

@@ -303,6 +303,13 @@ async def test_the_door_says_where_the_server_is(house: House, door: str) -> Non
     assert config.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
 
 
+async def test_the_door_shows_the_privacy_page(house: House, door: str) -> None:
+    (house.kit / "privacy/datenschutz.html").write_text("<title>Datenschutz</title>")
+    for path, status in (("datenschutz.html", 200), ("../bot/master.secret", 404), ("%2e%2e/bot/master.secret", 404)):
+        answer = await asked("GET", _raw(door, f"/privacy/{path}"), headers={"Host": f"matrix.{DOMAIN}"})
+        assert answer.status == status, path
+
+
 async def test_the_log_names_nobody(house: House) -> None:
     """After an ordinary talk; it runs last in this file, so that everything above has had its chance to be logged."""
     token = await house.token("geheimnis")
