@@ -129,3 +129,24 @@ def test_the_readme_names_what_customers_can_type() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert [word for word in WISHES if f"`!{word}`" not in readme] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    ]
+
+    assert len(links) > 20
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_no_guide_repeats_a_version() -> None:
+    """They stand in deploy/versions.env alone; a number in a guide would be forgotten at the next update."""
+    versions = re.findall(r"^[A-Z]+_VERSION=(.+)$", (ROOT / "deploy" / "versions.env").read_text(), re.MULTILINE)
+
+    assert len(versions) == 6
+    for page in (ROOT / "docs").glob("*.md"):
+        assert [version for version in versions if version in page.read_text(encoding="utf-8")] == [], page
