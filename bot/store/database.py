@@ -90,6 +90,21 @@ class Database:
                 await self._writer.rollback()
                 raise
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Tx]:
+        """Read several things as they were at one moment, for processes that do nothing else with the reader.
+
+        Raises:
+            Transient: the disk is in trouble.
+        """
+        try:
+            await self._reader.execute("BEGIN")
+            yield Tx(self._reader)
+        except sqlcipher.OperationalError as error:
+            raise Transient(f"database: {type(error).__name__}") from error
+        finally:
+            await self._reader.rollback()
+
     async def all(self, sql: str, *values: Any) -> list[Row]:
         """Read all rows outside of any transaction.
 

@@ -20,6 +20,10 @@ LAST_BACKUP = "last_backup"
 """When the last backup was complete, in ISO 8601 with its offset."""
 RESTORED = "restored"
 """When the backup was made that we begin with; set until the rooms have been looked into."""
+LEDGER_EPOCH = "ledger_epoch"
+"""How often the ledger went on under another name (see `bot.domain.ledger.notes.origin_of`); none: never."""
+LEDGER_ANCHORED = "ledger_anchored"
+"""Origin and size of the checkpoint that the anchor holds, as far as we know."""
 
 
 async def get(reader: Database | Tx, name: str) -> str | None:
