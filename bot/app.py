@@ -20,12 +20,12 @@ from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privac
 from bot.domain.secrets import Purpose, derive
 from bot.domain.texts import Texts
 from bot.figures import figures, is_well, readiness
-from bot.flows import adopting, house, identities, intake, reconciling, staffing, verifying
+from bot.flows import adopting, anchoring, house, identities, intake, reconciling, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
 from bot.flows.intake import Batch
-from bot.flows.surroundings import Desk, Rules, Surroundings
+from bot.flows.surroundings import Desk, Ledger, Rules, Surroundings
 from bot.flows.worker import Worker
 from bot.matrix.account import Login, give_up_device, log_in
 from bot.matrix.admin import Admin
@@ -51,6 +51,8 @@ FIRST_SYNC_S = 600.0
 """How long a server may think about all rooms of an account at once (45 s for 2,000 rooms on Synapse 1.163.2)."""
 LAST_WORDS_S = 5.0
 """How long an orderly stop waits for what is under way; Docker kills ten seconds after it asked."""
+LAST_ANCHOR_S = 2.5
+"""How long a stop may then take for the last anchor of the ledger; else the next start writes it."""
 OnWait = Callable[[Transient], None]
 
 
@@ -99,6 +101,7 @@ async def run(
         await start_keys(parts)
         await persistently(lambda: _show_name(parts))
         await persistently(lambda: _look_into_rooms(parts))
+        await anchoring.check(parts.around)
         changes = await staff.changes(parts.database)
         parts.around.obey(staffing.in_force(rules_of(settings), changes))
         await persistently(lambda: house.set_up(parts.around))
@@ -335,6 +338,7 @@ def _wired(
         key=derive(master, Purpose.TRANSACTION_IDS),
         now=utc_now,
         bookkeeping=bookkeeper,
+        ledger=Ledger(UserId(settings.bot.user_id), derive(master, Purpose.LEDGER_SIGNING)),
         on_rules=follow,
         privacy=privacy,
         registrar=registrar,
@@ -447,6 +451,10 @@ async def _until_stopped(parts: Parts, stop: asyncio.Event, reload: Reload | Non
                 task.cancel()
     except BaseExceptionGroup as group:
         raise _plain(group) from group
+    finally:
+        with suppress(Transient, Refused, TimeoutError):
+            async with asyncio.timeout(LAST_ANCHOR_S):
+                await anchoring.anchor(parts.around)
 
 
 async def _follow_configuration(parts: Parts, reload: Reload | None) -> None:

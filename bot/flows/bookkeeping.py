@@ -1,16 +1,17 @@
-"""What may happen later than the message itself: read receipts, read marks and the names of case rooms.
+"""What may happen later than the message itself: read receipts and marks, names of case rooms, the ledger's anchor.
 
-Nothing here is a fact of its own: both follow from the tables, so a crash loses nothing.
+Nothing here is a fact of its own: all follow from the tables, so a crash loses nothing.
 """
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from bot.domain.errors import Refused, Transient
 from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
+from bot.flows import anchoring
 from bot.flows.surroundings import Bookkeeping, Surroundings
 from bot.flows.warning import add_alarm
 from bot.store import arrivals, cases, links, rooms
@@ -21,6 +22,8 @@ RETRY_S = 2.0
 ROUNDS_EVERY_S = 0.25
 """Changes that come within this time are looked at together: in a burst there are hundreds a second."""
 READ = "👁️"
+ANCHOR_EVERY = timedelta(minutes=1)
+"""Entries that come within this time share an anchor: each of them stays in the room's state for ever."""
 
 
 class Bookkeeper(Bookkeeping):
@@ -32,6 +35,7 @@ class Bookkeeper(Bookkeeping):
         self._cases: set[CaseNumber] = set()
         self._read: dict[tuple[RoomId, UserId], EventId] = {}
         self._alarms: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        self._anchor_at = datetime.min.replace(tzinfo=UTC)
         self._changed = asyncio.Event()
 
     def was_read(self, room: RoomId, read_by: Iterable[tuple[UserId, EventId]]) -> None:
@@ -72,8 +76,8 @@ class Bookkeeper(Bookkeeping):
             except TimeoutError:
                 continue
 
-    async def _do_all(self, around: Surroundings) -> float | None:
-        """Do what can be done now; return after how many seconds to look again, None: when something changes."""
+    async def _do_all(self, around: Surroundings) -> float:
+        """Do what can be done now; return after how many seconds to look again, though nothing changed."""
         waits: list[float] = []
         for room in tuple(self._rooms):
             self._rooms.discard(room)
@@ -91,7 +95,16 @@ class Bookkeeper(Bookkeeping):
             if wait_s:
                 self._cases.add(number)
                 waits.append(wait_s)
-        return min(waits, default=None)
+        waits.append(await self._keep_anchor(around))
+        return min(waits)
+
+    async def _keep_anchor(self, around: Surroundings) -> float:
+        """Bring the ledger's anchor up to date, once a minute at most; return the seconds until then."""
+        if around.now() >= self._anchor_at:
+            self._anchor_at = around.now() + ANCHOR_EVERY
+            if not await anchoring.keep_up(around):
+                self.alarm("admin.ledger_anchor")
+        return max(RETRY_S, (self._anchor_at - around.now()) / timedelta(seconds=1))
 
     async def _move_receipt(self, around: Surroundings, room: RoomId) -> bool:
         event = await arrivals.read_up_to(around.database, room)

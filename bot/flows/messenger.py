@@ -124,6 +124,13 @@ class Messenger(Protocol):
     async def set_state(self, room: RoomId, event_type: str, state_key: str, content: dict[str, Any]) -> None:
         """Put one state event; the same content again is a no-op on the server."""
 
+    async def state(self, room: RoomId, event_type: str, state_key: str) -> dict[str, Any] | None:
+        """Return the content of one state event as the server has it now; None: there is none.
+
+        Raises:
+            Refused: we may not see it.
+        """
+
     async def mark_read(self, room: RoomId, event: EventId) -> None:
         """Move the bot's read receipt."""
 

@@ -11,13 +11,14 @@ from bot.domain.door import Door
 from bot.domain.errors import Refused, Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
+from bot.domain.ledger.notes import Signer, origin_of
 from bot.domain.message import Outgoing
 from bot.domain.purpose import Privacy
 from bot.domain.texts import Texts
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
 from bot.flows.registrar import Registrar
-from bot.store import arrivals, cases, marks
+from bot.store import arrivals, cases, ledger, marks
 from bot.store.database import Database, Tx
 from bot.store.links import Place
 
@@ -88,6 +89,23 @@ class Bookkeeping:
         """The name of this case may have to change."""
 
 
+class Ledger:
+    """Whose key signs the ledger. While its anchor does not `agree`, nothing may be done that needs a consent."""
+
+    def __init__(self, account: UserId, seed: bytes) -> None:
+        self._account = account
+        self._seed = seed
+        self.agrees = False
+
+    def origin(self, epoch: int) -> str:
+        """Return the name of the ledger in an epoch."""
+        return origin_of(self._account, epoch)
+
+    async def signer(self, reader: Database | Tx) -> Signer:
+        """Return the key under the name that the ledger has now."""
+        return Signer.from_seed(self.origin(await ledger.epoch(reader)), self._seed)
+
+
 @dataclass(slots=True)
 class Surroundings:
     """Passed to every flow. `rules` and `texts` may change while it serves, by `obey` alone.
@@ -104,6 +122,7 @@ class Surroundings:
     key: bytes
     now: Callable[[], datetime]
     bookkeeping: Bookkeeping
+    ledger: Ledger
     on_rules: Callable[[Rules], None] = lambda rules: None
     privacy: Privacy | None = None
     registrar: Registrar | None = None  # there is no token of a server administrator

@@ -237,6 +237,16 @@ class NioMessenger:
         path = f"{_path(room)}/state/{quote(event_type)}/{quote(state_key)}"
         await self._pace.run(Limit.EVENTS, lambda: self._transport.call("PUT", path, content), later=True)
 
+    async def state(self, room: RoomId, event_type: str, state_key: str) -> Json | None:
+        """See the Protocol."""
+        path = f"{_path(room)}/state/{quote(event_type)}/{quote(state_key)}"
+        try:
+            return dict(await self._transport.call("GET", path))
+        except Refused as error:
+            if error.code != "M_NOT_FOUND":
+                raise
+            return None
+
     async def mark_read(self, room: RoomId, event: EventId) -> None:
         """See the Protocol."""
         await self._transport.call("POST", f"{_path(room)}/receipt/m.read/{quote(event)}", {})

@@ -184,6 +184,21 @@ async def test_state_is_set_and_again_is_fine(side: Side) -> None:
     assert (await side.state(room, "m.room.name"))["name"] == "🟡 1"
 
 
+async def test_state_is_read_as_it_was_set_by_its_key(side: Side) -> None:
+    room = await side.messenger.create_room(side.spec())
+    kind, key = "de.botschaft.test", "example.org/a b/%"
+    assert await side.messenger.state(room, kind, key) is None
+    for content in ({"checkpoint": "x\n— ü\n"}, {"checkpoint": "y"}):
+        await side.messenger.set_state(room, kind, key, content)
+        assert await side.messenger.state(room, kind, key) == content
+    assert await side.messenger.state(room, kind, "") is None
+
+
+async def test_state_of_a_room_that_we_are_not_in_is_refused(side: Side) -> None:
+    with pytest.raises(Refused):
+        await side.messenger.state(RoomId("!nowhere:example.org"), "m.room.name", "")
+
+
 async def test_pages_go_back_to_the_beginning_newest_first(side: Side) -> None:
     room = await side.messenger.create_room(side.spec())
     sent = [await side.messenger.send(room, Outgoing(str(n)), txn=a_txn()) for n in range(7)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from bot.domain.errors import Refused
+from bot.domain.errors import BotschaftError, Refused
 from bot.domain.ids import EventId, ItemId, RoomId, SessionId, TxnId, UserId
 from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
 from bot.domain.verification import KEY_MISMATCH, REFUSED, Handshake, Partner, Progress, cancellation
@@ -106,6 +106,7 @@ class FakeMessenger:
         self.registration_open = True
         self.registrar_says: str = ""  # the code with which every request is refused
         self.failure: Failure | None = None
+        self.unreadable_state: BotschaftError | None = None
         self.numbers = itertools.count(1)
 
     def fail_at(self, at: int, how: Literal["before", "after"], error: BaseException) -> None:
@@ -268,6 +269,13 @@ class FakeMessenger:
     @step
     async def set_state(self, room: RoomId, event_type: str, state_key: str, content: Json) -> None:
         self.rooms[room].state[event_type, state_key] = content
+
+    async def state(self, room: RoomId, event_type: str, state_key: str) -> Json | None:
+        if self.unreadable_state is not None:
+            raise self.unreadable_state
+        if room not in self.rooms or self.rooms[room].members.get(self.me) != "join":
+            raise Refused("not in the room", code="M_FORBIDDEN", status=403)
+        return self.rooms[room].state.get((event_type, state_key))
 
     async def mark_read(self, room: RoomId, event: EventId) -> None:
         self.receipts[room] = event

@@ -16,7 +16,7 @@ from bot.domain.texts import Texts
 from bot.flows import house, intake, staffing, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
-from bot.flows.surroundings import Bookkeeping, Desk, Rules, Surroundings
+from bot.flows.surroundings import Bookkeeping, Desk, Ledger, Rules, Surroundings
 from bot.flows.worker import Worker
 from bot.resources import resource_dir
 from bot.settings import load_texts
@@ -92,6 +92,7 @@ class World:
             bookkeeping=Bookkeeping(),
             privacy=self.privacy,
             registrar=self.server if self.has_registrar else None,
+            ledger=Ledger(ME, b"l" * 32),
         )
 
     def rule(self, **changed: Any) -> None:
