@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bot import app, backup, door, envelope, identity, logs
+from bot import app, backup, door, envelope, identity, ledger_cli, logs
 from bot.domain.door import Gift, Ticket
 from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
@@ -84,6 +84,9 @@ def _load(given: Path | None) -> Settings:
     settings = load_settings(_config_path(given))
     logs.configure(settings.log.level, settings.log.format)
     return settings
+
+
+cli.add_typer(ledger_cli.commands(_load), name="ledger")
 
 
 @cli.command()
