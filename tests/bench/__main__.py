@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import figures, loop
+from tests.bench import figures, ledgers, loop
 from tests.bench.stage import Stage
 
 out = Console(highlight=False)
@@ -33,15 +33,19 @@ class Size:
     sessions: int = 20_000
     runs: int = 3
     openings: int = 5
+    appends: int = 1000
+    entries: int = 100_000
 
 
-QUICK = Size(customers=4, each=5, hops=4, rooms=12, sessions=500, runs=1, openings=2)
+QUICK = Size(customers=4, each=5, hops=4, rooms=12, sessions=500, runs=1, openings=2, appends=50, entries=2000)
 
 
 async def measure(size: Size) -> Json:
     """Measure everything on one homeserver, and first of all what needs none."""
     blocks = await asyncio.to_thread(loop.measure, size.runs)
     out.print("the blocks of the loop are measured")
+    kept = await asyncio.to_thread(ledgers.measure, size.runs, appends=size.appends, entries=size.entries)
+    out.print("the ledger is measured")
     async with Stage() as stage:
         shop = await stage.shop("shop")
         bare = await stage.bare(await shop.business.account("bare"))
@@ -89,6 +93,7 @@ async def measure(size: Size) -> Json:
         "start_ratio_200_to_10": figures.median(many) / figures.median(few),
         "rss_mib": rss,
         **blocks,
+        **kept,
     }
 
 
@@ -119,6 +124,8 @@ ROWS = (
     Row("opening a case, s", "case_open_s", None, True, "0.6-1.2"),
     Row("hop p50, ms", "hop_p50_ms", None, True, "117-166"),
     Row("live burst, messages/s", "live_rate", None, False, "10.8-12.4"),
+    Row("ledger, appends/s with their fsync", "ledger_appends_per_s", None, False, "–"),
+    Row("ledger, verifying 100,000 entries, s", "ledger_verify_100k_s", None, True, "–"),
 )
 
 
