@@ -1,5 +1,6 @@
 """The tables of the ledger: they grow by appends only, in the commit of the cause, and contents can be erased."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from bot.domain.ids import CustomerId
 from bot.domain.ledger import tree
 from bot.domain.ledger.entries import LedgerKind, commitment, fact_of, hash_of_entry
 from bot.domain.ledger.notes import opened_proof
-from bot.store import ledger
+from bot.store import ledger, snapshot
 from bot.store.database import Database
-from tests.store.ledgers import ANNA, AT, BERT, SIGNER, a_ledger, append, audit, opened, sign
+from tests.store.ledgers import ANNA, AT, BERT, KEY, SIGNER, a_ledger, append, audit, opened, sign
 
 FORBIDDEN = {
     "changed": "UPDATE ledger SET commitment = zeroblob(32)",
@@ -171,3 +172,22 @@ async def test_what_has_two_spellings_gets_nowhere(tmp_path: Path) -> None:
             async with database.transaction() as tx:
                 await ledger.append(tx, LedgerKind.USED, {"share": 0.5}, subject=CustomerId("x"), at=AT)  # type: ignore[dict-item]
         assert await ledger.size(database) == 1
+
+
+async def test_a_backup_holds_the_ledger_with_its_triggers(tmp_path: Path) -> None:
+    async with a_ledger(tmp_path, 9) as database:
+        async with database.transaction() as tx:
+            await ledger.erase(tx, [3], {}, at=AT)
+        note = await sign(database)
+        (tmp_path / "copy").mkdir()
+        await asyncio.to_thread(snapshot.copy, tmp_path / "b.db", tmp_path / "copy" / "b.db", KEY, AT)
+    async with a_ledger(tmp_path / "copy") as restored:
+        report = await audit(restored, note)
+        assert (report.is_clean, report.size, report.erased) == (True, 10, 1)
+        with pytest.raises(sqlcipher.IntegrityError, match="not changed"):
+            await _run(restored, FORBIDDEN["changed"])
+
+
+async def _run(database: Database, sql: str) -> None:
+    async with database.transaction() as tx:
+        await tx.run(sql)
