@@ -9,8 +9,8 @@ from bot.kit.answers import Answers
 from bot.resources import resource_dir
 
 STAFF_JOIN = "botschaft_staff_join"
-STAFF_FILES = {"compose": "/staff/staff.txt", "systemd": "../staff/staff.txt"}
-"""Where the bot lists the staff for Synapse's module, as botschaft.toml names it."""
+PLACES = {"compose": "", "systemd": ".."}
+"""What comes before /staff and /backups, as botschaft.toml names them."""
 
 
 def configuration(answers: Answers) -> str:
@@ -30,8 +30,11 @@ def configuration(answers: Answers) -> str:
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
     if answers.federate_with:
         replaced['mode = "closed"'] = 'mode = "listed"'
-    if answers.kit in STAFF_FILES:
-        replaced['\nfile = ""'] = f"\nfile = {_quoted(STAFF_FILES[answers.kit])}"
+    if answers.kit in PLACES:
+        place = PLACES[answers.kit]
+        replaced['\nfile = ""'] = f"\nfile = {_quoted(f'{place}/staff/staff.txt')}"
+        replaced['target = "backups"'] = f"target = {_quoted(f'{place}/backups')}"
+        replaced['web_client = ""'] = f"web_client = {_quoted(f'https://{answers.element_host}')}"
     for example, answer in replaced.items():
         text = text.replace(example, answer)
     return text

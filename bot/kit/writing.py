@@ -48,7 +48,7 @@ SERVICES = (
         "bot",
         {"compose": 10001, "systemd": "botschaft"},
         {"master.secret": lambda: secrets.token_hex(32), "bot.password": _password},
-        {"bot": 0o700, "bot/data": 0o700, "staff": 0o755, "privacy": 0o755},
+        {"bot": 0o700, "bot/data": 0o700, "backups": 0o700, "staff": 0o755, "privacy": 0o755},
     ),
     Service(
         "synapse",

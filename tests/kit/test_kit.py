@@ -86,6 +86,8 @@ def test_every_file_can_be_read_by_what_reads_it(tmp_path: Path, kit: str) -> No
     assert settings.business.name == GIVEN["business"]
     assert settings.staff.file
     assert str(settings.staff.file).endswith("/staff/staff.txt")
+    assert str(settings.backup.target).endswith("/backups")
+    assert settings.door.web_client == "https://chat.example.de"
     assert homeserver(folder)["modules"][0]["config"]["staff_file"].endswith("/staff/staff.txt")
     assert (folder / "synapse/modules/botschaft_staff_join/__init__.py").is_file()
     assert settings.storage.secret_problem() == settings.bot.password_problem() == ""
