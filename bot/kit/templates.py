@@ -9,12 +9,10 @@ from bot.kit.answers import Answers
 from bot.resources import resource_dir
 
 STAFF_JOIN = "botschaft_staff_join"
-PLACES = {"compose": "", "systemd": ".."}
-"""What comes before /staff and /backups, as botschaft.toml names them."""
 
 
-def configuration(answers: Answers) -> str:
-    """Return the text of botschaft.toml: the example, with the answers in their places."""
+def configuration(answers: Answers, folder: Path) -> str:
+    """Return the text of botschaft.toml, for a kit in this folder: the example, with the answers in their places."""
     text = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
     inside = {"compose": "http://synapse:8008", "systemd": "http://127.0.0.1:8008"}
     replaced = {
@@ -30,8 +28,8 @@ def configuration(answers: Answers) -> str:
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
     if answers.federate_with:
         replaced['mode = "closed"'] = 'mode = "listed"'
-    if answers.kit in PLACES:
-        place = PLACES[answers.kit]
+    if answers.kit != "bot":
+        place = "" if answers.kit == "compose" else str(folder.resolve())
         replaced['\nfile = ""'] = f"\nfile = {_quoted(f'{place}/staff/staff.txt')}"
         replaced['target = "backups"'] = f"target = {_quoted(f'{place}/backups')}"
         replaced['web_client = ""'] = f"web_client = {_quoted(f'https://{answers.element_host}')}"

@@ -77,7 +77,7 @@ def write(answers: Answers, folder: Path) -> Iterator[Written]:
         Fatal: an answer cannot be used, or a master secret is lost that a new one cannot replace.
     """
     bots = folder if answers.kit == "bot" else folder / "bot"
-    text = configuration(answers)
+    text = configuration(answers, folder)
     settings = _judged(text, bots / "botschaft.toml")
     if settings.storage.is_used() and not settings.storage.master_secret_file.exists():
         raise Fatal(settings.storage.secret_problem() + " Nothing was written.")
