@@ -138,7 +138,7 @@ async def make(settings: Settings, config: str, progress: Progress) -> Made:
             half.unlink(missing_ok=True)
     _sync(folder)
     progress("writing down that it is whole", 0)
-    async with stored(settings) as database, database.transaction() as tx:
+    async with stored(settings, as_it_is=True) as database, database.transaction() as tx:
         await facts.put(tx, facts.LAST_BACKUP, now.isoformat())
     deleted = _thin_out(folder, settings.backup.keep)
     return Made(file, file.stat().st_size, time.monotonic() - began, deleted)

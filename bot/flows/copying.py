@@ -12,7 +12,7 @@ from bot.domain.ids import CaseNumber, EventId, RoomId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, links, marks
+from bot.store import arrivals, links
 from bot.store.database import Tx
 from bot.store.links import Link, Place, Relation
 
@@ -49,9 +49,9 @@ async def copy(
     if message.poll:
         body = poll_text(around, message.poll)
     attachment = message.attachment
-    sent = await marks.find(around.database, around.txn(item, "relay"), room)
-    if sent:
-        return sent, await _files_of(around, room, sent, attachment)
+    before = await around.was_sent(item, "relay")
+    if before and before[0] == room:
+        return before[1], await _files_of(around, room, before[1], attachment)
     if attachment and attachment.open_mxc:
         attachment = await _sealed(around, item, attachment)
     if mark:

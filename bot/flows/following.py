@@ -7,7 +7,7 @@ from bot.domain.ids import EventId, RoomId
 from bot.domain.message import Message
 from bot.flows.surroundings import Surroundings
 from bot.flows.warning import SIGN
-from bot.store import arrivals, links, marks, rooms
+from bot.store import arrivals, links, rooms
 from bot.store.database import Tx
 from bot.store.links import Link, Relation
 
@@ -30,9 +30,8 @@ async def react(around: Surroundings, item: Item) -> None:
     """React as planned, and finish the item (T2)."""
     assert item.plan is not None
     room, event = RoomId(item.plan["place"][0]), EventId(item.plan["place"][1])
-    txn = around.txn(item, "react")
-    sent = await marks.find(around.database, txn, room)
-    reaction = sent or await around.messenger.react(room, event, item.plan["key"], txn=txn)
+    before, txn = await around.was_sent(item, "react"), around.txn(item, "react")
+    reaction = before[1] if before else await around.messenger.react(room, event, item.plan["key"], txn=txn)
     link = Link((item.room_id, item.event_id), (room, reaction), item.plan["case"], Relation.REACTION)
     async with around.database.transaction() as tx:
         await links.add(tx, link)

@@ -53,6 +53,7 @@ async def take_in(around: Surroundings, batch: Batch) -> None:
     look = _Look(around, [update for update in updates if update.membership == "join"])
     in_order = replace(batch, rooms=tuple(_in_order(updates)))
     await intake.take_in(around, in_order, begin=look.write_down)
+    around.has_marks = None
     log.info("reconciled", count=len(look.found))
 
 

@@ -127,6 +127,7 @@ class Surroundings:
     privacy: Privacy | None = None
     registrar: Registrar | None = None  # there is no token of a server administrator
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    has_marks: bool | None = None  # None: look
 
     def obey(self, rules: Rules, texts: Texts | None = None) -> None:
         """From now on these rules (and texts) hold, for everything that has not been planned yet."""
@@ -191,17 +192,26 @@ class Surroundings:
             Refused: after a restore nobody can tell, because somebody deleted events of ours in this room.
         """
         assert item.planned_at is not None, "no step without a plan"
-        found = await marks.find(self.database, txn, room)
+        restored = await self._was_restored()
+        found = await marks.find(self.database, txn, room) if restored else None
         if found is None and item.must_reconcile(self.now()):
             found = await self.messenger.find_mark(room, txn, since=item.planned_at)
         is_first = item.kind is ItemKind.EVENT and item.attempts == 0  # whoever tries again has looked
-        if found is None and is_first and await marks.may_be_lost(self.database, room, item.sent_at):
+        if found is None and restored and is_first and await marks.may_be_lost(self.database, room, item.sent_at):
             raise Refused("it may have been sent and deleted before the restore", code="mark_not_decidable")
         return found
 
     async def was_sent(self, item: Item, step: str, tx: Tx | None = None) -> Place | None:
         """Return where a step went that had been taken before a restore."""
+        if not await self._was_restored():
+            return None
         return await marks.place_of(tx or self.database, self.txn(item, step))
+
+    async def _was_restored(self) -> bool:
+        """Most databases never were: they need not be asked at every step."""
+        if self.has_marks is None:
+            self.has_marks = await marks.exist(self.database)
+        return self.has_marks
 
     async def may_answer(self, tx: Tx, item: Item, customer: CustomerId, step: str) -> bool:
         """Allow an automatic sentence to a customer, unless two machines seem to be talking (part of T1b)."""

@@ -20,6 +20,11 @@ async def add(tx: Tx, txn: TxnId, room: RoomId, event: EventId, sent_at: datetim
     )
 
 
+async def exist(reader: Reader) -> bool:
+    """Tell whether this database was ever restored."""
+    return await reader.one("SELECT 1 FROM marks LIMIT 1") is not None
+
+
 async def find(reader: Reader, txn: TxnId, room: RoomId) -> EventId | None:
     """Return our event of this step in this room."""
     row = await reader.one("SELECT event_id FROM marks WHERE txn = ? AND room_id = ?", txn, room)

@@ -397,7 +397,7 @@ async def test_a_room_that_was_there_but_not_written_down_is_found_by_how_it_beg
     assert await everything(world) == known
 
 
-TOM = UserId("@tom:example.org")
+TOM, UDO = UserId("@tom:example.org"), UserId("@udo:example.org")
 
 
 def moved(world: World, mark: str, user: UserId, membership: str) -> None:
@@ -413,9 +413,13 @@ async def test_who_left_the_team_since_is_not_let_in_for_a_moment_and_who_came_s
     backup = await backed_up(world)
     await world.says(CHEF, admin, f"!aufnehmen {TOM}")
     await world.says(CHEF, admin, f"!entfernen {EVA}")
+    await world.says(CHEF, admin, f"!aufnehmen {UDO}")
+    await world.says(CHEF, admin, f"!entfernen {UDO}")
     for mark in ("space", "inbox:annahme"):
         moved(world, mark, TOM, "invite")
         moved(world, mark, EVA, "leave")
+        moved(world, mark, UDO, "invite")
+        moved(world, mark, UDO, "leave")
     before, texts = len(world.server.calls), world.made("admin")[0].texts()
     assert world.around.rules.staff == {JAN, TOM, CHEF}
 
