@@ -6,10 +6,11 @@ A secret stays. Where another file differs from what would be written now, that 
 import base64
 import json
 import os
+import pwd
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,6 +90,7 @@ def write(answers: Answers, folder: Path) -> Iterator[Written]:
         return
     files = {"bot/botschaft.toml": text, REMEMBERED: _answers_text(answers)} | rendered(answers, folder)
     services = [service for service in SERVICES if answers.kit in service.owner]
+    _require_accounts(owner for service in services if isinstance(owner := service.owner[answers.kit], str))
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for service in services:
         for name, mode in service.folders.items():
@@ -119,6 +121,16 @@ def next_steps(answers: Answers, folder: Path) -> Iterator[str]:
                 folders = " ".join(str(folder / name) for name in service.folders if "/" not in name)
                 yield f"Next, as root, because you are not: chown -R {owner}:{owner} {folders}"
     yield f"Next: docs/start.md, where the files in {folder} are used."
+
+
+def _require_accounts(names: Iterable[str]) -> None:
+    """Stop before the first file, because a half-owned folder would not be noticed by a second run."""
+    if os.geteuid() != 0:
+        return
+    known = {account.pw_name for account in pwd.getpwall()}
+    if absent := [name for name in names if name not in known]:
+        commands = "; ".join(f"useradd --system --user-group {name}" for name in absent)
+        raise Fatal(f"Accounts are missing here. Make them first: {commands}. Nothing was written.")
 
 
 def _judged(text: str, path: Path) -> Settings:
@@ -188,9 +200,6 @@ def _write_new(path: Path, text: str, mode: int, owner: str | int | None) -> boo
 
 def _give(path: Path, owner: str | int | None) -> None:
     """Give a file to the account of its service, if we may; else `init` says what remains to be done."""
-    if owner is None or os.geteuid() != 0:
-        return
-    try:
-        shutil.chown(path, owner, owner)
-    except LookupError:
-        raise Fatal(f"There is no account {owner} here. Make it first: useradd --system --user-group {owner}") from None
+    if owner is not None and os.geteuid() == 0:
+        group = owner if isinstance(owner, int) else pwd.getpwnam(owner).pw_gid
+        shutil.chown(path, owner, group)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -165,14 +166,15 @@ def test_root_gives_each_service_its_own_files(tmp_path: Path, monkeypatch: pyte
     assert given.items() >= {"bot": 10001, "synapse": 991, "media": 991, "postgres": 999, "caddy": 0}.items()
 
 
-def test_an_account_that_is_missing_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(path: Path, user: str, group: str) -> None:
-        raise LookupError(user)
-
+def test_accounts_that_are_missing_are_a_sentence_before_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(shutil, "chown", unknown)
-    with pytest.raises(Fatal, match="useradd --system --user-group botschaft"):
-        list(write(answered("systemd"), tmp_path))
+    monkeypatch.setattr(pwd, "getpwall", list)
+    with pytest.raises(Fatal, match="useradd --system --user-group botschaft; useradd --system --user-group synapse"):
+        list(write(answered("systemd"), tmp_path / "kit"))
+
+    assert not (tmp_path / "kit").exists()
 
 
 @pytest.mark.parametrize(
