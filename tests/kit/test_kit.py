@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +462,17 @@ def test_systemd_accepts_its_unit_and_finds_it_shut(tmp_path: Path, name: str) -
     complaints = [line for line in verified.stderr.splitlines() if here.name in line and "not found" not in line]
     assert complaints == []
     assert judged.returncode == 0, judged.stdout
+
+
+def test_the_wheel_brings_the_kit_along(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    needed = {str(file.relative_to(root)) for file in (root / "deploy" / "kit").rglob("*") if file.is_file()}
+    needed |= {"deploy/versions.env", "deploy/staff_join/botschaft_staff_join/__init__.py"}
+    assert len(needed) > 10
+    assert {name for name in needed if f"bot/_resources/{name}" not in names} == set()
