@@ -26,6 +26,8 @@ def configuration(answers: Answers, folder: Path) -> str:
     }
     if answers.kit == "compose":
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
+    if answers.element_host:
+        replaced['web_client = ""'] = f"web_client = {_quoted(f'https://{answers.element_host}')}"
     if answers.federate_with:
         replaced['mode = "closed"'] = 'mode = "listed"'
     if answers.kit != "bot":

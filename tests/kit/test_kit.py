@@ -92,6 +92,7 @@ def test_every_file_can_be_read_by_what_reads_it(tmp_path: Path, kit: str) -> No
     assert settings.door.web_client == "https://chat.example.de"
     assert homeserver(folder)["modules"][0]["config"]["staff_file"].endswith("/staff/staff.txt")
     assert (folder / "synapse/modules/botschaft_staff_join/__init__.py").is_file()
+    assert settings.door.web_client == "https://chat.example.de"
     assert settings.storage.secret_problem() == settings.bot.password_problem() == ""
     assert "{{" not in re.sub(r"\{\{ 7 \* 7 \}\}", "", "".join(file.read_text() for file in folder.rglob("*.*")))
 
