@@ -60,11 +60,16 @@ async def new_customer(around: Surroundings, item: Item, room: Room, rest: str) 
     if room.kind not in {RoomKind.INBOX, RoomKind.ADMIN}:
         raise Mistake("door.not_here")  # what stands in the room of a case is about somebody else
     if item.plan is None:
+        if shown := await _shown_before_a_restore(around, item):
+            await _leave_it_at_that(around, item, shown)
+            return
         item = await _decide(around, item, _understood(around, rest))
     assert item.plan is not None
     if "mistake" in item.plan:
         raise Mistake(item.plan["mistake"])
     ticket = _ticket(item.plan)
+    # Raises if a restore left it undecidable whether this was answered: before anything is made, not after.
+    await around.already_there(item, item.room_id, around.txn(item, "reply"))
     await _make(around, item.plan, ticket)
     shown = [event] if (event := await _show_slip(around, item, ticket)) else []
     text = "\n".join([_told(around, ticket), *([] if shown else [around.say("door.no_slip")])])
@@ -72,6 +77,19 @@ async def new_customer(around: Surroundings, item: Item, room: Room, rest: str) 
     async with around.database.transaction() as tx:
         if ticket.secret:
             await _let_go_later(tx, around, item, shown)
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
+
+
+async def _shown_before_a_restore(around: Surroundings, item: Item) -> list[EventId]:
+    """Return what the room was told before a restore: it was made then, and its secret is not known any more."""
+    places = [await around.was_sent(item, step) for step in ("slip", "reply")]
+    return [place[1] for place in places if place]
+
+
+async def _leave_it_at_that(around: Surroundings, item: Item, shown: list[EventId]) -> None:
+    async with around.database.transaction() as tx:
+        await _let_go_later(tx, around, item, shown)
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
 
@@ -239,6 +257,11 @@ async def take_back(around: Surroundings, item: Item) -> None:
     item = await around.planned(item, {"deletes": item.body["events"]})
     assert item.plan is not None
     for ordinal, event in enumerate(item.plan["deletes"]):
-        await around.messenger.redact(item.room_id, EventId(event), txn=around.txn(item, "delete", ordinal))
+        try:
+            await around.messenger.redact(item.room_id, EventId(event), txn=around.txn(item, "delete", ordinal))
+        except Refused as error:
+            if error.status != 404:
+                raise
+            # The server itself has forgotten the message: there is nothing left to delete.
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)

@@ -17,7 +17,7 @@ class Registrar(Protocol):
         """Tell whether an account of this name could be made."""
 
     async def make_account(self, user: UserId, password: str) -> None:
-        """Create an account; asked again with the same, nothing changes."""
+        """Create an account; if there is one of that name, nothing changes, not even a password changed since."""
 
     async def takes_registrations(self) -> bool:
         """Tell whether people may make accounts themselves at all."""

@@ -156,15 +156,18 @@ class Admin:
         return True
 
     async def make_account(self, user: UserId, password: str) -> None:
-        """Create an account with this password. Again with the same: nothing changes, and nobody is logged out.
+        """Create an account with this password. If there is one of that name, nothing changes.
 
-        It would also change the password of an account that exists: ask `is_free` before the name is written down.
+        The request itself would give an account that exists a new password, also one that its owner has changed since.
+        So whoever wants a new one asks `is_free` before the name is written down, and must not be refused here.
 
         Raises:
             Transient: the server does not answer.
             Refused: as `check`, and `ELSEWHERE`.
         """
         await self.check()  # after that a 403 can only mean that Synapse does not make accounts
+        if not await self.is_free(user[1:].partition(":")[0]):
+            return
         body = {"password": password, "logout_devices": False}
         try:
             await self._call("PUT", f"{_V2}/users/{quote(user)}", body)

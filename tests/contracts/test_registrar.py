@@ -1,7 +1,7 @@
 """What every Registrar promises, asked of the fake and of Synapse's administrator. So the fake cannot lie."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +13,7 @@ from bot.domain.errors import Refused
 from bot.domain.ids import UserId
 from bot.flows.registrar import Registrar
 from bot.matrix.admin import Admin
+from tests.business import Account
 from tests.conftest import MakeUser
 from tests.flows.fake import FakeMessenger
 from tests.integration.test_admin import logged_in
@@ -25,19 +26,31 @@ class Side:
     registrar: Registrar
     stranger: Registrar
     server: str
+    opens: Callable[[UserId, str], Awaitable[bool]]
 
 
 async def _fake() -> AsyncIterator[Side]:
     fake, stranger = (FakeMessenger(UserId("@bot:example.org"), lambda: datetime.now(UTC)) for _ in "12")
     fake.registration_open = False
     stranger.registrar_says = "token_invalid"
-    yield Side(fake, stranger, "example.org")
+
+    async def opens(user: UserId, password: str) -> bool:
+        return fake.accounts.get(user) == password
+
+    yield Side(fake, stranger, "example.org", opens)
 
 
 async def _real(synapse: LocalSynapse, new_user: MakeUser) -> AsyncIterator[Side]:
     admin = Admin(synapse.url, await logged_in(synapse, await new_user("root", admin=True)))
     stranger = Admin(synapse.url, "syt_made_up")
-    yield Side(admin, stranger, synapse.server_name)
+
+    async def opens(user: UserId, password: str) -> bool:
+        try:
+            return bool(await logged_in(synapse, Account(user, user[1:].partition(":")[0], password)))
+        except Refused:
+            return False
+
+    yield Side(admin, stranger, synapse.server_name, opens)
     await admin.close()
     await stranger.close()
 
@@ -55,9 +68,11 @@ async def test_a_name_is_free_until_it_is_given_and_giving_it_again_is_fine(side
     assert await side.registrar.is_free(name)
 
     await side.registrar.make_account(user, "xkd7-2mfq-9rtw-hb3c")
-    await side.registrar.make_account(user, "xkd7-2mfq-9rtw-hb3c")
+    await side.registrar.make_account(user, "another-one")
 
     assert not await side.registrar.is_free(name)
+    assert await side.opens(user, "xkd7-2mfq-9rtw-hb3c")
+    assert not await side.opens(user, "another-one"), "its owner may have changed it since"
 
 
 async def test_a_token_is_made_and_making_it_again_is_fine(side: Side) -> None:

@@ -363,7 +363,7 @@ class FakeMessenger:
     @step
     async def make_account(self, user: UserId, password: str) -> None:
         self._may_administrate()
-        self.accounts[user] = password
+        self.accounts.setdefault(user, password)
 
     @step
     async def takes_registrations(self) -> bool:

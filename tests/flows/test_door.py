@@ -25,7 +25,12 @@ def inbox(world: World) -> FakeRoom:
 
 
 def of_bot(room: FakeRoom) -> list[dict[str, Any]]:
-    return [event["content"] for event in room.events if event["sender"] == RULES.me and event["content"]]
+    """Return what the bot says in a room; of what it deleted nothing stands there."""
+    return [
+        event["content"]
+        for event in room.events
+        if event["sender"] == RULES.me and event["content"] and event["type"] != "m.room.redaction"
+    ]
 
 
 async def answered(world: World, room: FakeRoom, words: str, sender: UserId = JAN) -> list[dict[str, Any]]:
@@ -243,3 +248,14 @@ async def test_a_customer_whose_account_we_made_is_a_customer_like_any_other(wor
     await world.says(account, chat, "Da bin ich.")
 
     assert "Da bin ich." in (await world.case_room(account)).texts()
+
+
+async def test_a_slip_that_the_server_forgot_is_gone_already(world: World) -> None:
+    room = inbox(world)
+    await answered(world, room, "!neukunde")
+    room.events.clear()
+
+    world.later(hours=25)
+    await due(world)
+
+    assert (await arrivals.counts(world.database)).keys() == {"done"}

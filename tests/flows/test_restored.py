@@ -464,3 +464,57 @@ async def test_what_was_held_and_sent_is_not_asked_about_again(world: World) -> 
 
     assert ours(world) == sent
     assert await links.counterpart(world.database, held, chat)
+
+
+@pytest.mark.parametrize("words", ["!neukunde", "!neukunde code"])
+async def test_who_was_let_in_since_the_backup_is_not_let_in_again(world: World, words: str) -> None:
+    inbox = world.made("inbox:annahme")[0]
+    backup = await backed_up(world)
+    await world.says(JAN, inbox.room_id, words)
+    before, sent = (dict(world.server.accounts), dict(world.server.registration_tokens)), ours(world)
+
+    await backup.restore()
+
+    assert (world.server.accounts, world.server.registration_tokens) == before
+    assert ours(world) == sent
+    world.later(hours=25)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+    await world.run()
+    assert not [e for e in inbox.events if e["sender"] == ME and "Zettel" in str(e["content"])], "the secret goes, too"
+
+
+async def test_a_slip_that_a_moderator_deleted_makes_no_second_account(world: World) -> None:
+    """Whether it was shown cannot be told any more: that is for people, and nothing is made meanwhile."""
+    inbox = world.made("inbox:annahme")[0]
+    backup = await backed_up(world)
+    world.later(seconds=1)
+    await world.says(JAN, inbox.room_id, "!neukunde")
+    made = dict(world.server.accounts)
+    for event in [e for e in inbox.events if e["sender"] == ME and e["content"].get("msgtype")][-2:]:
+        await delete(world, CHEF, inbox.room_id, EventId(event["event_id"]))
+
+    await backup.restore()
+
+    assert world.server.accounts == made
+    assert (await arrivals.counts(world.database))[ItemState.PARKED] == 1
+
+
+async def test_a_plan_of_before_is_followed_once(world: World) -> None:
+    """The backup was made after the account was chosen; it exists since, and its owner has changed the password."""
+    inbox = world.made("inbox:annahme")[0]
+    await world.writes(JAN, inbox.room_id, "!neukunde")
+    world.server.fail_at(3, "before", Crash())
+    with pytest.raises(Crash):
+        await world.run()
+    await world.restart()
+    backup = await backed_up(world)
+    await world.run()
+    ((account, _),) = world.server.accounts.items()
+    world.server.accounts[account] = "changed by its owner"
+    sent = ours(world)
+
+    await backup.restore()
+
+    assert world.server.accounts == {account: "changed by its owner"}
+    assert ours(world) == sent

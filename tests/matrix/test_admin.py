@@ -84,7 +84,7 @@ async def test_accounts_that_another_service_makes_are_told_apart_from_a_wrong_a
     def answer(request: web.Request) -> web.Response:
         if request.method == "PUT":
             return no(403, "M_FORBIDDEN")
-        return web.json_response({"user_id": "@root:example.de", "admin": True})
+        return web.json_response({"user_id": "@root:example.de", "admin": True, "available": True})
 
     async with an_admin(answer) as admin:
         with pytest.raises(Refused) as caught:
