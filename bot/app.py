@@ -13,6 +13,8 @@ from typing import TypeVar
 import structlog
 
 from bot import systemd
+from bot.doctor import examine
+from bot.doctor.patient import Patient
 from bot.domain.door import Door, Gift, House
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import DeskId, RoomId, SessionId, UserId
@@ -343,6 +345,7 @@ def _wired(
         privacy=privacy,
         registrar=registrar,
     )
+    around.examine = lambda: examine(Patient(settings, around.rules, transport, utc_now, database, keys))
     return Parts(settings, database, transport, keys, around, bookkeeper)
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bot import app, backup, door, envelope, identity, ledger_cli, logs
+from bot import app, backup, diagnosis, door, envelope, identity, ledger_cli, logs
 from bot.domain.door import Gift, Ticket
 from bot.domain.errors import Fatal, Transient
 from bot.domain.texts import TextsDiffer
@@ -237,6 +237,21 @@ def health(config: ConfigOption = None) -> None:
         seen = "never" if age_s is None else f"{age_s:.0f} seconds ago"
         raise Fatal(f"The bot last heard from the server {seen}.")
     out.print(f"[green]✓[/green] Heard from the server {age_s:.0f} seconds ago.")
+
+
+@cli.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Look at everything and say what to do; the bot may be running.
+
+    Exit code 0: all is well. 1: somebody must do something. 2: something could not be looked at.
+    """
+    logs.configure("error", "console")
+    table, summary, code = diagnosis.shown(
+        asyncio.run(diagnosis.diagnose(_config_path(config))), load_texts(resource_dir("config") / "texts")
+    )
+    out.print(table)
+    out.print(summary, soft_wrap=True)
+    raise typer.Exit(code)
 
 
 @cli.command()

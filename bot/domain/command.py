@@ -27,6 +27,7 @@ class Verb(StrEnum):
     HIRE = "hire"
     DISMISS = "dismiss"
     NEW_CUSTOMER = "new_customer"
+    DOCTOR = "doctor"
 
 
 class Wish(StrEnum):
@@ -67,6 +68,7 @@ COMMANDS: Final = (
     Command(Verb.HIRE, ("aufnehmen", "add"), Where.ADMIN, "help.hire"),
     Command(Verb.DISMISS, ("entfernen", "remove"), Where.ADMIN, "help.dismiss"),
     Command(Verb.NEW_CUSTOMER, ("neukunde", "newcustomer"), Where.ANY_STAFF_ROOM, "help.new_customer"),
+    Command(Verb.DOCTOR, ("arzt", "doctor"), Where.ADMIN, "help.doctor"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
 

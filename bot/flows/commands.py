@@ -12,7 +12,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import door, moving, staffing, stuck, verifying
+from bot.flows import checkup, door, moving, staffing, stuck, verifying
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -159,6 +159,7 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),
     Verb.HIRE: lambda o: staffing.hire(o.around, o.item, o.rest),
     Verb.DISMISS: lambda o: staffing.dismiss(o.around, o.item, o.rest),
+    Verb.DOCTOR: lambda o: checkup.tell(o.around, o.item),
     Verb.NEW_CUSTOMER: lambda o: door.new_customer(o.around, o.item, o.room, o.rest),
 }
 """What each command does. It is given where the table of commands says, by whom it says."""

@@ -1,7 +1,7 @@
 """What every flow has around it, and the outside steps of one item under their derived transaction ids."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.door import Door
 from bot.domain.errors import Refused, Transient
+from bot.domain.finding import Finding
 from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.ledger.notes import Signer, origin_of
@@ -106,13 +107,17 @@ class Ledger:
         return Signer.from_seed(self.origin(await ledger.epoch(reader)), self._seed)
 
 
+async def _nothing_to_look_at() -> Sequence[Finding]:
+    return ()
+
+
 @dataclass(slots=True)
 class Surroundings:
     """Passed to every flow. `rules` and `texts` may change while it serves, by `obey` alone.
 
     `on_rules` tells those who must follow the rules without asking. `changing` is held from the commit of a change in
     who works here until it is obeyed, so that two changes cannot pass each other. Without `privacy` nobody is shown a
-    privacy text or asked for consent.
+    privacy text or asked for consent. `examine` looks at the whole house.
     """
 
     database: Database
@@ -128,6 +133,7 @@ class Surroundings:
     registrar: Registrar | None = None  # there is no token of a server administrator
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     has_marks: bool | None = None  # None: look
+    examine: Callable[[], Awaitable[Sequence[Finding]]] = _nothing_to_look_at
 
     def obey(self, rules: Rules, texts: Texts | None = None) -> None:
         """From now on these rules (and texts) hold, for everything that has not been planned yet."""

@@ -6,6 +6,9 @@ Everything longer is waited out by whoever asked.
 """
 
 import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote as _quote
 
@@ -29,6 +32,15 @@ def quote(piece: str) -> str:
 
 class NoAnswerInTime(Transient):
     """The server did not answer; asking again at once would double the wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered, whatever it was. `date` is its clock, to the second."""
+
+    status: int
+    json: Any
+    date: datetime | None
 
 
 class Transport:
@@ -71,6 +83,29 @@ class Transport:
             except Transient:
                 await asyncio.sleep(pause_s)
         return await self._once(method, path, body, query, headers, seconds, expects)
+
+    async def look(self, method: str, path: str, body: Json | None = None, *, token: bool = True) -> Answer:
+        """Ask once, for the answer itself: a refusal is one, too.
+
+        Raises:
+            Transient: no connection, no answer in time, or 429.
+        """
+        headers = {"Authorization": f"Bearer {self.access_token}"} if token and self.access_token else {}
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        try:
+            async with self._opened().request(
+                method, self._url + path, json=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                text, date = await response.text(), response.headers.get("Date")
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+            raise Transient(f"no answer from the server ({type(error).__name__})") from None
+        try:
+            answer = strange_json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        if response.status == 429:
+            raise SlowDown("the server asks us to slow down", retry_after_s=1.0)
+        return Answer(response.status, answer, _moment(date))
 
     async def _once(
         self,
@@ -171,6 +206,14 @@ def _result(status: int, retry_after: str | None, text: str) -> Any:
     if status >= 300:
         raise Refused(f"the server refused ({status})", code=code, status=status)
     return answer
+
+
+def _moment(header: str | None) -> datetime | None:
+    """Read a date of RFC 9110, section 5.6.7."""
+    try:
+        return parsedate_to_datetime(header) if header else None
+    except ValueError:
+        return None
 
 
 def _seconds(header: str | None, answer: Json) -> float:

@@ -6,8 +6,8 @@ One writer connection behind one lock, readers on a second one. No network call 
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,22 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from bot.domain.errors import Fatal, Transient
 
 Row = Sequence[Any]
+
+
+@contextmanager
+def _failures_told(file: str) -> Iterator[None]:
+    """Turn SQLite's failures into ours. What is full or busy passes; what is damaged does not."""
+    try:
+        yield
+    except sqlcipher.OperationalError as error:
+        raise Transient(f"database: {type(error).__name__}") from error
+    except sqlcipher.DatabaseError as error:
+        if type(error) is not sqlcipher.DatabaseError:  # its subclasses are faults of ours
+            raise
+        raise Fatal(
+            f"{file} is damaged. The bot stops before it gets worse. Copy the folder, check the disk, and restore a "
+            "backup; `botschaft doctor` says more."
+        ) from error
 
 
 class Tx:
@@ -48,7 +64,8 @@ class Tx:
 class Database:
     """The writer, the reader, and the lock between them."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection, name: str) -> None:
+        self._name = name
         self._writer = writer
         self._reader = reader
         self._lock = asyncio.Lock()
@@ -62,14 +79,18 @@ class Database:
         """
         writer = await _connect(path, key)
         try:
-            if migrations is not None:
-                await _migrate(writer, migrations)
+            with _failures_told(path.name):
+                if migrations is not None:
+                    await _migrate(writer, migrations)
             reader = await _connect(path, key)
+        except Transient as error:
+            await writer.close()
+            raise Fatal(_unwritable(path)) from error
         except BaseException:
             await writer.close()
             raise
         await reader.execute("PRAGMA query_only = ON")
-        return cls(writer, reader)
+        return cls(writer, reader, path.name)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -77,15 +98,14 @@ class Database:
 
         Raises:
             Transient: the disk is full or busy; nothing was written.
+            Fatal: the file is damaged.
         """
         async with self._lock:
             try:
-                await self._writer.execute("BEGIN IMMEDIATE")
-                yield Tx(self._writer)
-                await self._writer.commit()
-            except sqlcipher.OperationalError as error:
-                await self._writer.rollback()
-                raise Transient(f"database: {type(error).__name__}") from error
+                with _failures_told(self._name):
+                    await self._writer.execute("BEGIN IMMEDIATE")
+                    yield Tx(self._writer)
+                    await self._writer.commit()
             except BaseException:
                 await self._writer.rollback()
                 raise
@@ -110,21 +130,32 @@ class Database:
 
         Raises:
             Transient: the disk is in trouble.
+            Fatal: the file is damaged.
         """
-        try:
+        with _failures_told(self._name):
             return list(await self._reader.execute_fetchall(sql, values))
-        except sqlcipher.OperationalError as error:
-            raise Transient(f"database: {type(error).__name__}") from error
 
     async def one(self, sql: str, *values: Any) -> Row | None:
         """Read the first row, or None."""
         rows = await self.all(sql, *values)
         return rows[0] if rows else None
 
+    async def version(self) -> int:
+        """Return the number of the last migration that was applied."""
+        row = await self.one("PRAGMA user_version")
+        return int(row[0]) if row else 0
+
     async def close(self) -> None:
         """Close both connections; the write-ahead log is folded into the file."""
         await self._reader.close()
         await self._writer.close()
+
+
+def _unwritable(path: Path) -> str:
+    return (
+        f"{path} cannot be written: the disk is full, read-only or in trouble, or another user owns the file. Nothing "
+        "was changed. `botschaft doctor` says more."
+    )
 
 
 async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
@@ -139,6 +170,9 @@ async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
     try:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             await connection.execute(f"PRAGMA {pragma}")
+    except sqlcipher.OperationalError as error:
+        await connection.close()
+        raise Fatal(_unwritable(path)) from error
     except sqlcipher.DatabaseError as error:
         await connection.close()
         raise Fatal(
@@ -148,9 +182,18 @@ async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
     return connection
 
 
+def newest_version(folder: Path) -> int:
+    """Return the version that this program brings a database to."""
+    return len(_migrations(folder))
+
+
+def _migrations(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
 async def _migrate(connection: aiosqlite.Connection, folder: Path) -> None:
     """Apply each numbered file once, in order; one file and its number are one commit."""
-    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    files = _migrations(folder)
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, sha256 TEXT NOT NULL) STRICT"
     )

@@ -107,6 +107,13 @@ class Backup:
                 self._machine.store.set_value(_VERSION, version)
                 self._machine.store.forget_backed_up()
 
+    async def look_at(self) -> tuple[str | None, bool]:
+        """Return the version of the account's backup, if there is one, and whether it is ours. Changes nothing."""
+        key, shown = self.key, await self._shown()
+        if shown is None:
+            return None, False
+        return shown[0], key is not None and shown[1] == _public(key)
+
     async def _shown(self) -> tuple[str, str] | None:
         """Return version and public key of the account's newest backup."""
         try:

@@ -22,6 +22,7 @@ from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.e2ee.opening import Opened, Opening
 from bot.matrix.e2ee.owing import Owing
 from bot.matrix.e2ee.secret_storage import SecretStorage
+from bot.matrix.e2ee.self_test import SelfTest
 from bot.matrix.e2ee.sharing import WITHHELD, Sharing
 from bot.matrix.e2ee.signing import USAGES, Signing
 from bot.matrix.e2ee.store import CipherStore
@@ -52,14 +53,22 @@ class KeysArrived:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """What `botschaft device status` shows."""
+    """What `botschaft device status` shows. `faults` are sentences, by one word each."""
 
     device_id: str
     fingerprint: str
     master_key: str | None
     not_backed_up: int  # sessions
     recoverable: bool  # there is a recovery key
-    problems: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()  # further devices of the account
+    backup_version: str | None = None  # of the account's key backup
+    backup_is_ours: bool = False
+
+    @property
+    def problems(self) -> list[str]:
+        """The sentences, one in each line."""
+        return [line for fault in self.faults.values() for line in fault.splitlines()]
 
 
 class Keys:
@@ -87,6 +96,7 @@ class Keys:
         self._backup = Backup(machine, transport)
         self._storage = SecretStorage(transport, machine.user_id)
         self._watermark = Watermark(machine, self._storage)
+        self.self_test = SelfTest(machine, transport)
         machine.on_session = self._backup.look
         self.alarm: Callable[[str], None] = lambda text: None
         self.on_identities: Callable[[Iterable[str]], None] = lambda users: None
@@ -425,24 +435,41 @@ class Keys:
         """Compare what the server shows with what we hold."""
         shown = await self._signing.shown()
         identity = signing.load(self._machine)
-        problems: list[str] = []
+        faults: dict[str, str] = {}
         if not shown.device:
-            problems.append("The server does not know this device (yet).")
+            faults["unknown"] = "The server does not know this device (yet)."
         elif not self._is_ours(shown.device):
-            problems.append("The server knows this device with other keys than this key store.")
+            faults["other_keys"] = "The server knows this device with other keys than this key store."
         if identity is None:
-            problems.append("This key store holds no cross-signing identity.")
-        elif shown.device:
-            problems += [f"Missing or wrong on the server: {fault}." for fault in self._signing.faults(shown, identity)]
-        if shown.others:
-            names = ", ".join(name if name.isalnum() else "?" for name in shown.others[:5])
-            problems.append(
-                f"Other devices are logged in to the bot's account ({names}). They are given no keys, but whoever owns "
-                "them knows the password: log them out and change it."
+            faults["no_identity"] = "This key store holds no cross-signing identity."
+        elif shown.device and (wrong := self._signing.faults(shown, identity)):
+            faults["unsigned"] = "\n".join(f"Missing or wrong on the server: {what}." for what in wrong)
+        others = tuple(name if name.isalnum() else "?" for name in shown.others[:5])
+        if others:
+            faults["other_devices"] = (
+                f"Other devices are logged in to the bot's account ({', '.join(others)}). They are given no keys, but "
+                "whoever owns them knows the password: log them out and change it."
             )
-        recoverable, missing = await self.has_recovery_key(), self._backup.missing()
-        me, fingerprint = self._machine.device_id, self._machine.ed25519
-        return DeviceStatus(me, fingerprint, shown.master, missing, recoverable, problems)
+        version, is_ours = await self._backup.look_at()
+        return DeviceStatus(
+            device_id=self._machine.device_id,
+            fingerprint=self._machine.ed25519,
+            master_key=shown.master,
+            not_backed_up=self._backup.missing(),
+            recoverable=await self.has_recovery_key(),
+            faults=faults,
+            others=others,
+            backup_version=version,
+            backup_is_ours=is_ours,
+        )
+
+    def staff_faults(self) -> dict[str, list[str]]:
+        """Return members of the team who cannot be believed yet, by what they lack; from what we know already."""
+        found: dict[str, list[str]] = {}
+        for user in sorted(self.staff):
+            if fault := self._trust.fault(user):
+                found.setdefault(fault, []).append(user)
+        return found
 
     def close(self) -> None:
         """Close the key store."""

@@ -18,7 +18,7 @@ from typing import Any
 from cachetools import LRUCache
 from nio.crypto import GroupSessionStore, InboundGroupSession, OlmAccount
 from nio.store import Accounts, MegolmInboundSessions, SqliteStore
-from peewee import EXCLUDED, PeeweeException
+from peewee import EXCLUDED, OperationalError, PeeweeException
 from playhouse.sqlcipher_ext import SqlCipherDatabase
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -129,6 +129,11 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
         except (PeeweeException, sqlcipher.Error) as error:
             if not self.database.is_closed():
                 self.database.close()
+            if isinstance(error, OperationalError | sqlcipher.OperationalError):
+                raise Fatal(
+                    f"{self.database_path} cannot be written: the disk is full, read-only or in trouble, or another "
+                    "user owns the file. Nothing was changed. `botschaft doctor` says more."
+                ) from error
             raise Fatal(
                 "The key store cannot be opened with this master secret. Nothing was changed. Put back the master "
                 "secret that belongs to this folder."

@@ -89,6 +89,13 @@ class Trust:
         text = json.dumps([known.pinned, known.current, known.signed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def fault(self, user: str) -> str:
+        """Return why no device of a user can be believed: `changed`, `unsigned`, or nothing."""
+        known = self._known(user)
+        if known.current is None or not known.signed:
+            return "unsigned"
+        return "" if known.current == known.pinned else "changed"
+
     def current(self, user: str) -> str | None:
         """Return the master key that a user has now."""
         return self._known(user).current
