@@ -92,6 +92,7 @@ cli.add_typer(ledger_cli.commands(_load), name="ledger")
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """Serve until stopped."""
+    os.umask(0o077)  # what we write is nobody else's; the list of staff says itself who may read it
     path = _config_path(config)
     asyncio.run(_serve(path, _load(path)))
 

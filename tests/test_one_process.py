@@ -38,3 +38,9 @@ async def test_a_second_process_on_the_same_folder_is_refused(
 async def test_after_a_kill_the_folder_is_free_again(business: Business) -> None:
     await business.kill()
     await business.start()
+
+
+async def test_nobody_else_may_read_what_the_bot_writes(business: Business) -> None:
+    files = [file for file in business.data.rglob("*") if file.is_file()]
+    assert {"botschaft.db", "keys.db"} <= {file.name for file in files}
+    assert [file.name for file in files if file.stat().st_mode & 0o077] == []
