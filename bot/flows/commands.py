@@ -41,6 +41,10 @@ class Order:
         return self.around.say(text, **values)
 
 
+NOT_AGAIN: Final = frozenset({Verb.ALLOW, Verb.TRUST, Verb.STUCK, Verb.ALIKE, Verb.NOT_ALIKE})
+"""Given before a restore, these would now be about somebody or something else than then: they are not done again."""
+
+
 async def run(
     around: Surroundings, item: Item, room: Room, case: Case | None, called: Call | Unknown, message: Message
 ) -> None:
@@ -50,6 +54,8 @@ async def run(
     try:
         if isinstance(called, Unknown):
             await _answer(order, _unknown(around, called))
+        elif called.command.verb in NOT_AGAIN and await around.was_sent(item, "reply"):
+            await _finish(around, item)
         elif refusal := _misplaced(order, called.command):
             await _answer(order, around.say(refusal))
         else:
@@ -125,9 +131,7 @@ async def _allow(order: Order) -> None:
     room_id = await rooms.customer_room(around.database, order.in_case.customer_id)
     room = await rooms.find(around.database, room_id) if room_id else None
     person = await rooms.user_of(around.database, order.in_case.customer_id)
-    # Whom an order from before a restore let in cannot be told any more: nobody, until staff say so again.
-    is_known = room is not None and not await around.was_sent(order.item, "reply")
-    new = [user for user in room.present() if user != person and user not in room.accepted] if room and is_known else []
+    new = [user for user in room.present() if user != person and user not in room.accepted] if room else []
     text = around.say("case.allowed" if new else "case.nobody_to_allow")
     await _answer(order, text, accepts=[(room_id, user) for user in new])
 
@@ -137,8 +141,7 @@ async def _trust(order: Order) -> None:
     around, user = order.around, UserId(order.rest.strip())
     item = await around.planned(order.item, {"trusts": user})
     text = "admin.trust_unknown"
-    # What was confirmed before a restore was the identity of that time, which may not be the one of now.
-    if user in around.rules.staff and user != item.sender and not await around.was_sent(item, "reply"):
+    if user in around.rules.staff and user != item.sender:
         text = "admin.trusted" if await around.messenger.confirm_identity(user) else "admin.trust_no_identity"
     shown = user if user in around.rules.staff else "?"
     await around.send(item, "reply", item.room_id, Outgoing(around.say(text, user=shown), notice=True))
@@ -177,6 +180,12 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
         raise Mistake("case.forgotten")
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
+
+
+async def _finish(around: Surroundings, item: Item) -> None:
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)
 
 
 def _unknown(around: Surroundings, called: Unknown) -> str:

@@ -10,7 +10,7 @@ import pytest
 from bot.domain.arrival import ItemState
 from bot.domain.case import CaseState
 from bot.domain.ids import CaseNumber, EventId, RoomId, SessionId, UserId
-from bot.flows import house, reconciling, staffing
+from bot.flows import house, reconciling, staffing, stuck
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.messenger import STEP
 from bot.store import arrivals, cases, facts, links, rooms, staff
@@ -518,3 +518,23 @@ async def test_a_plan_of_before_is_followed_once(world: World) -> None:
 
     assert world.server.accounts == {account: "changed by its owner"}
     assert ours(world) == sent
+
+
+async def test_an_order_about_an_item_is_not_done_to_another_one(world: World) -> None:
+    """`!haenger weg 7` names a place in the order of arrivals, and that begins anew at the backup."""
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "eins")
+    case = await world.case_room(ANNA)
+    backup = await backed_up(world)
+    await world.joins(BERT, chat)
+    world.later(seconds=1)
+    dropped = await world.says(BERT, chat, "wer bin ich?")
+    (line,) = await stuck.listed(world.database)
+    assert str(line.item.id) == dropped
+    world.later(seconds=1)
+    await world.says(JAN, case.room_id, f"!haenger weg {line.label}")
+    assert await stuck.listed(world.database) == []
+
+    await backup.restore()
+
+    assert [str(found.item.id) for found in await stuck.listed(world.database)] == [str(dropped)]
