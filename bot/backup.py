@@ -200,6 +200,17 @@ async def check(file: Path, private_key: str, progress: Progress, *, scratch_in:
         return await _judged(opened, began, progress)
 
 
+async def drill(settings: Settings, private_key: str, progress: Progress) -> tuple[Path, Checked]:
+    """Check the newest backup, beside the others: the folder for temporary files may be small.
+
+    Raises:
+        Fatal: there is none, or it cannot be restored, and why.
+    """
+    file = newest(settings)
+    with alone(settings.backup.target):
+        return file, await check(file, private_key, progress, scratch_in=settings.backup.target)
+
+
 async def _judged(opened: _Opened, began: float, progress: Progress) -> Checked:
     """Read every page, bring the copy to our version, and see whether its configuration is one of ours."""
     progress("checking the database", 0)
@@ -278,12 +289,12 @@ async def accept(settings: Settings, file: Path, private_key: str, words: str, p
 def _put_in_place(settings: Settings, opened: _Opened, progress: Progress) -> None:
     """Each step may be the last one before a power cut: until the database is there, the folder starts no bot."""
     folder, now = settings.storage.folder, utc_now()
-    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "keys.db", "keys.db-wal", "keys.db-shm"):
-        _set_aside(folder / name, now)
     secret_file = settings.storage.master_secret_file
     if not secret_file.exists() or secret_file.read_text(encoding="ascii").strip() != opened.secret.decode("ascii"):
         _set_aside(secret_file, now)
         _write_secret(secret_file, opened.secret)
+    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "keys.db", "keys.db-wal", "keys.db-shm"):
+        _set_aside(folder / name, now)
     progress("putting the database in place", 0)
     os.replace(opened.database, folder / DATABASE)
     _sync(folder)

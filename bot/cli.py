@@ -643,9 +643,8 @@ def _accept(file: Path, key: str, config: Path | None, key_file: Path | None, *,
 def drill(private_key: PrivateKey, config: ConfigOption = None) -> None:
     """Restore the newest backup into a temporary folder, check everything there, and say what would be missing."""
     settings = _load(config)
-    file = backup.newest(settings)
     with _Shown() as shown:
-        checked = asyncio.run(backup.check(file, envelope.read_private_key(private_key), shown))
+        file, checked = asyncio.run(backup.drill(settings, envelope.read_private_key(private_key), shown))
     out.print(f"[green]✓[/green] {file}", soft_wrap=True)
     _say_checked(checked)
     if checked.bot != settings.bot.user_id:
