@@ -22,7 +22,7 @@ from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privac
 from bot.domain.secrets import Purpose, derive
 from bot.domain.texts import Texts
 from bot.figures import figures, is_well, readiness
-from bot.flows import adopting, anchoring, house, identities, intake, reconciling, staffing, verifying
+from bot.flows import adopting, anchoring, consenting, house, identities, intake, reconciling, staffing, verifying
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -106,6 +106,7 @@ async def run(
         await anchoring.check(parts.around)
         changes = await staff.changes(parts.database)
         parts.around.obey(staffing.in_force(rules_of(settings), changes))
+        await consenting.bring_up_to_date(parts.around)
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
         await persistently(lambda: _warn_of_loss(parts))
@@ -340,6 +341,7 @@ def _wired(
         key=derive(master, Purpose.TRANSACTION_IDS),
         now=utc_now,
         bookkeeping=bookkeeper,
+        suppression_key=derive(master, Purpose.SUPPRESSION),
         ledger=Ledger(UserId(settings.bot.user_id), derive(master, Purpose.LEDGER_SIGNING)),
         on_rules=follow,
         privacy=privacy,
@@ -390,6 +392,9 @@ def rules_of(settings: Settings) -> Rules:
         door=door_of(settings),
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
+        reask_after=timedelta(days=settings.consent.reask_after_days),
+        question_lasts=timedelta(days=settings.consent.question_days),
+        news_interval=timedelta(seconds=settings.consent.news_interval_s),
         hours=settings.hours.hours(),
         strict_customers=settings.customers.unsigned_devices == "refuse",
     )

@@ -446,6 +446,14 @@ class CustomerSettings(_Section):
     largest_open_file_mib: int = Field(default=20, ge=0, le=200)
 
 
+class ConsentSettings(_Section):
+    """Questions for consent, and what is sent to those who agreed."""
+
+    reask_after_days: int = Field(default=365, ge=180)
+    question_days: int = Field(default=14, ge=1, le=30)
+    news_interval_s: float = Field(default=3, ge=0)
+
+
 class StaffSettings(_Section):
     """What the homeserver is told about who works here."""
 
@@ -535,6 +543,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     cases: CaseSettings = CaseSettings()
     customers: CustomerSettings = CustomerSettings()
+    consent: ConsentSettings = ConsentSettings()
     staff: StaffSettings = StaffSettings()
     door: DoorSettings = DoorSettings()
     web: WebSettings = WebSettings()

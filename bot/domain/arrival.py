@@ -33,6 +33,10 @@ class ItemKind(StrEnum):
     STAFF = "staff"  # somebody came to the team or works elsewhere: their rooms follow
     LEAVER = "leaver"  # somebody left the team: they leave our rooms
     SLIP = "slip"  # a slip with a secret stands in a room of staff; due when it has to go
+    HEED = "heed"  # what may be a withdrawal is read ahead of what waits before it
+    WITHDRAWN = "withdrawn"  # something was taken back: both sides are told
+    QUESTION = "question"  # a question for consent is over: its poll is ended
+    NEWS = "news"  # one message that needs a consent, for one recipient
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 
@@ -83,6 +87,11 @@ class Item:
 def customer_lane(customer: CustomerId) -> Lane:
     """Return the lane of everything that concerns one customer."""
     return Lane(f"customer:{customer}")
+
+
+def aside_lane(name: str) -> Lane:
+    """Return the lane of something that must stand behind nothing else."""
+    return Lane(f"aside:{name}")
 
 
 def verification_lane(user: UserId) -> Lane:

@@ -28,6 +28,10 @@ class Verb(StrEnum):
     DISMISS = "dismiss"
     NEW_CUSTOMER = "new_customer"
     DOCTOR = "doctor"
+    ASK = "ask"
+    WITHDRAW = "withdraw"
+    SURVEY = "survey"
+    NEWS = "news"
 
 
 class Wish(StrEnum):
@@ -35,6 +39,8 @@ class Wish(StrEnum):
 
     PRIVACY = "privacy"
     IMPRINT = "imprint"
+    CONSENTS = "consents"
+    PROOF = "proof"
 
 
 class Where(StrEnum):
@@ -61,6 +67,10 @@ COMMANDS: Final = (
     Command(Verb.REOPEN, ("auf", "reopen"), Where.CASE, "help.reopen"),
     Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
+    Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask"),
+    Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw"),
+    Command(Verb.SURVEY, ("umfrage", "survey"), Where.CASE, "help.survey"),
+    Command(Verb.NEWS, ("info", "news"), Where.ADMIN, "help.news"),
     Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
     Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
     Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),
@@ -78,6 +88,12 @@ WISHES: Final = {
     "privacy": (Wish.PRIVACY, "en"),
     "impressum": (Wish.IMPRINT, "de"),
     "imprint": (Wish.IMPRINT, "en"),
+    "einwilligungen": (Wish.CONSENTS, "de"),
+    "meine": (Wish.CONSENTS, "de"),
+    "consents": (Wish.CONSENTS, "en"),
+    "mine": (Wish.CONSENTS, "en"),
+    "beleg": (Wish.PROOF, "de"),
+    "proof": (Wish.PROOF, "en"),
 }
 """What customers may type after a `!`; the word tells their language. Anything else of theirs is for people to read."""
 

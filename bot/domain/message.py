@@ -122,3 +122,5 @@ class Outgoing:
     attachment: Attachment | None = None
     replaces: EventId | None = None
     replies_to: EventId | None = None
+    poll: Poll | None = None  # a question to vote on; `body` is for clients without polls
+    ends: EventId | None = None  # the poll of ours that is over; `body` says so

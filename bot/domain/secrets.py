@@ -17,6 +17,7 @@ class Purpose(StrEnum):
     TRANSACTION_IDS = "botschaft/transaction-ids"
     LEDGER_SIGNING = "botschaft/ledger-signing"
     INDEX = "botschaft/index"
+    SUPPRESSION = "botschaft/suppression"
 
 
 def derive(master: bytes, purpose: Purpose) -> bytes:

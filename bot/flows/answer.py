@@ -15,9 +15,10 @@ from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import commands, copying, following, holding
 from bot.flows.copying import CARRIED, FileNotCarried
+from bot.flows.reaching import reachable_room
 from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, links, rooms
+from bot.store import arrivals, cases, links
 from bot.store.database import Tx
 
 KEEPS_STATE = frozenset({Kind.NOTICE, Kind.EDIT, Kind.POLL_END})
@@ -201,22 +202,6 @@ def _check_carried(around: Surroundings, message: Message) -> None:
         raise Mistake("case.unsupported_from_staff", kind=around.say(f"kind.{message.kind.value}"))
     if message.oversized:
         raise Mistake("case.too_large_from_staff")
-
-
-async def reachable_room(around: Surroundings, case: Case) -> RoomId:
-    """Return the customer's room if what we send there reaches the customer and nobody else.
-
-    Raises:
-        Mistake: it does not; staff are told at their message.
-    """
-    room_id = await rooms.customer_room(around.database, case.customer_id)
-    room = await rooms.find(around.database, room_id) if room_id else None
-    person = await rooms.user_of(around.database, case.customer_id)
-    if room is None or room.membership != "join" or person not in room.present():
-        raise Mistake("case.customer_gone")
-    if not room.is_usable_by(person):
-        raise Mistake("case.third_person")
-    return room.room_id
 
 
 async def _reachable(around: Surroundings, case: Case) -> RoomId | None:

@@ -12,7 +12,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import checkup, door, moving, staffing, stuck, verifying
+from bot.flows import checkup, consenting, door, moving, sending, staffing, stuck, verifying
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -163,6 +163,10 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.HIRE: lambda o: staffing.hire(o.around, o.item, o.rest),
     Verb.DISMISS: lambda o: staffing.dismiss(o.around, o.item, o.rest),
     Verb.DOCTOR: lambda o: checkup.tell(o.around, o.item),
+    Verb.ASK: lambda o: consenting.ask(o.around, o.item, o.in_case, o.rest),
+    Verb.WITHDRAW: lambda o: sending.record_withdrawal(o.around, o.item, o.in_case, o.rest),
+    Verb.SURVEY: lambda o: sending.survey(o.around, o.item, o.in_case, o.rest),
+    Verb.NEWS: lambda o: sending.news(o.around, o.item, o.rest),
     Verb.NEW_CUSTOMER: lambda o: door.new_customer(o.around, o.item, o.room, o.rest),
 }
 """What each command does. It is given where the table of commands says, by whom it says."""

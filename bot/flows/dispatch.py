@@ -14,16 +14,19 @@ from bot.domain.verification import Handshake
 from bot.flows import (
     answer,
     commands,
+    consenting,
     door,
     gap,
     identities,
     membership,
     opening,
     relay,
+    sending,
     staffing,
     verifying,
     warning,
     welcome,
+    withdrawing,
 )
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
@@ -45,6 +48,10 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.STAFF: staffing.settle,
     ItemKind.LEAVER: staffing.settle,
     ItemKind.SLIP: door.take_back,
+    ItemKind.HEED: withdrawing.heed,
+    ItemKind.WITHDRAWN: withdrawing.confirm,
+    ItemKind.QUESTION: consenting.over,
+    ItemKind.NEWS: sending.send_news,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""

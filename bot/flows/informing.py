@@ -15,7 +15,8 @@ TEXTS = {Wish.PRIVACY: "privacy_overview", Wish.IMPRINT: "imprint"}
 
 def wished(around: Surroundings, message: Message) -> Wished | None:
     """Return what this message asks the bot for, if we have an answer."""
-    return command.wished(message.body) if around.privacy and message.kind is Kind.TEXT else None
+    wish = command.wished(message.body) if around.privacy and message.kind is Kind.TEXT else None
+    return wish if wish and wish.wish in TEXTS else None
 
 
 def answer_to(around: Surroundings, message: Message) -> str:

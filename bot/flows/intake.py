@@ -11,6 +11,7 @@ from typing import Any
 from bot.domain.arrival import ItemKind, customer_lane, room_lane, verification_lane
 from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId, derived_item_id
 from bot.domain.room import PRESENT, Room, RoomKind, fold
+from bot.flows import withdrawing
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, facts, rooms
 from bot.store.database import Tx
@@ -174,6 +175,13 @@ class _Taking:
         )
         if added:
             self.lanes.add(lane)
+            await self._heed(tx, ItemId(event["event_id"]))
+
+    async def _heed(self, tx: Tx, item_id: ItemId) -> None:
+        """What takes a consent back must not stand behind what waits."""
+        item = await arrivals.get(tx, item_id) if self._around.privacy else None
+        if item:
+            self.lanes.update(await withdrawing.look_at(tx, self._around, item))
 
     async def _add(
         self,

@@ -3,21 +3,35 @@
 1. decide where it goes and commit that (T1b)  2. open the case if need be  3. relay  4. commit its effects (T2)
 """
 
-from typing import Any, assert_never
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, assert_never
 
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, place
 from bot.domain.errors import Mistake
-from bot.domain.ids import CaseNumber, CustomerId, EventId, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId, derived_item_id
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import away, choosing, copying, following, informing, opening
+from bot.flows import (
+    away,
+    choosing,
+    consenting,
+    copying,
+    first_contact,
+    following,
+    informing,
+    opening,
+    own_consents,
+    withdrawing,
+)
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, links, rooms
 from bot.store.database import Tx
 
+WORDLESS = frozenset({"nothing", "react", "delete"})
+"""What is done without a word to anybody, so that nobody needs to be shown anything first."""
 SILENT = frozenset({Kind.NOISE, Kind.POLL_VOTE})
 """What no person wrote for the other side to read. Votes are counted when their poll ends."""
 
@@ -30,28 +44,63 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
         raise Mistake("case.third_person")
     if item.plan is None:
         async with around.database.transaction() as tx:
-            plan = await _decided(tx, around, item, customer, message)
+            plan, lanes = await _decided(tx, around, item, customer, message)
             item = await around.plan(tx, item, plan | {"guest": guest})
+        around.bookkeeping.lanes_changed(lanes)
+    item = await first_contact.show_first(around, item)
     assert item.plan is not None
     match item.plan["do"]:
         case "carry":
             await _carry(around, item, message)
-        case "react":
-            await following.react(around, item)
-        case "delete":
-            await following.delete(around, item)
         case "inform":
             await informing.inform(around, item, message)
-        case "ask":
-            await choosing.ask(around, item)
-        case "choose":
-            await choosing.choose(around, item)
-        case _:
-            await _finish(around, item)
+        case do:
+            await DOES.get(do, _finish)(around, item)
 
 
-async def _decided(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:
-    """T1b: what is done with it, in which case, and what it is about."""
+DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
+    "react": following.react,
+    "delete": following.delete,
+    "ask": choosing.ask,
+    "choose": choosing.choose,
+    "conclude": consenting.conclude,
+    "question": consenting.pose_wished,
+    "say": own_consents.say,
+    "prove": own_consents.prove,
+}
+"""Who does what needs nothing but its plan."""
+
+
+async def _decided(
+    tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message
+) -> tuple[dict[str, Any], list[Lane]]:
+    """T1b: what is done with it, and the lanes in which more follows. What is taken back is so from now on."""
+    person = await _person(tx, around, item, customer)
+    lanes = await withdrawing.take(tx, around, item, person, message)
+    extra = None if lanes is not None else await _asked_of_us(tx, around, item, person, message)
+    decided = extra is not None and "do" in extra
+    plan = (extra or {}) if decided else await _handled(tx, around, item, customer, message) | (extra or {})
+    if plan["do"] not in WORDLESS:
+        plan = plan | await first_contact.planned(tx, around, item, person)
+    return plan, lanes or []
+
+
+async def _person(tx: Tx, around: Surroundings, item: Item, customer: CustomerId) -> CustomerId:
+    """Return who wrote it: what they agree to is theirs alone, whosever room it is."""
+    if around.privacy is None or item.sender in around.rules.staff:
+        return customer
+    return await rooms.make_customer(tx, item.sender, around.now())
+
+
+async def _asked_of_us(
+    tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message
+) -> dict[str, Any] | None:
+    answered = await consenting.decided(tx, around, item, person, message)
+    return answered or await own_consents.planned(tx, around, item, person, message)
+
+
+async def _handled(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:
+    """Return what is done with a message that is for people."""
     if message.kind in SILENT:
         return {"do": "nothing"}
     if message.kind is Kind.DELETION:
@@ -174,6 +223,8 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
         await around.send(item, "automatic", item.room_id, Outgoing(_automatic_text(around, message), notice=True))
     if item.plan.get("away"):
         await around.send(item, "away", item.room_id, Outgoing(item.plan["away"], notice=True))
+    if item.plan.get("also"):
+        await around.send(item, "also", item.room_id, Outgoing(item.plan["also"], notice=True))
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)
@@ -212,7 +263,8 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
     replaces = EventId(plan["replaces"]) if plan.get("replaces") else None
     quotes = EventId(plan["quotes"]) if plan.get("quotes") else None
     flag = around.say("case.unsigned_device") if plan.get("flags") else ""
-    marks = (flag, await _guest_mark(around, item), await copying.late_mark(around, item, message))
+    unnoticed = around.say("case.unnoticed") if plan.get("unnoticed") else ""
+    marks = (flag, unnoticed, await _guest_mark(around, item), await copying.late_mark(around, item, message))
     mark = "\n".join(filter(None, marks))
     text = await _said(around, item, message, replaces)
     if message.kind not in CARRIED or message.oversized:

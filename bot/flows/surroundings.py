@@ -55,6 +55,9 @@ class Rules:
     read_marks: bool = False
     hours: Hours | None = None
     strict_customers: bool = False  # their devices must be signed, too
+    reask_after: timedelta = timedelta(days=365)
+    question_lasts: timedelta = timedelta(days=14)
+    news_interval: timedelta = timedelta(seconds=3)
 
     @property
     def staff(self) -> frozenset[UserId]:
@@ -131,6 +134,7 @@ class Surroundings:
     on_rules: Callable[[Rules], None] = lambda rules: None
     privacy: Privacy | None = None
     registrar: Registrar | None = None  # there is no token of a server administrator
+    suppression_key: bytes = b""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     has_marks: bool | None = None  # None: look
     examine: Callable[[], Awaitable[Sequence[Finding]]] = _nothing_to_look_at

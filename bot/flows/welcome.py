@@ -14,7 +14,9 @@ from bot.domain.arrival import Item
 from bot.domain.errors import Refused
 from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
+from bot.domain.purpose import Federation
 from bot.domain.room import Room, RoomKind
+from bot.flows import first_contact
 from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
@@ -38,7 +40,7 @@ async def accept(around: Surroundings, item: Item) -> None:
         await _finish(around, item)
         return
     try:
-        if item.sender in around.rules.ignored:
+        if item.sender in around.rules.ignored or _is_from_outside(around, item):
             await around.messenger.leave(item.room_id)
         else:
             await around.messenger.join(item.room_id)
@@ -47,6 +49,16 @@ async def accept(around: Surroundings, item: Item) -> None:
         if error.status not in {403, 404}:
             raise
     await _finish(around, item)
+
+
+def _is_from_outside(around: Surroundings, item: Item) -> bool:
+    """Customers were told that the server talks with no other: who writes from one all the same is not let in."""
+    if around.privacy is None or around.privacy.operator.federation is not Federation.CLOSED:
+        return False
+    is_outside = item.sender.partition(":")[2] != around.rules.me.partition(":")[2]
+    if is_outside:
+        log.warning("invitation_from_outside")
+    return is_outside
 
 
 async def look_around(around: Surroundings, item: Item) -> None:
@@ -82,6 +94,9 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
         if before and before.customer_id == room.customer_id:
             return {"do": "greet", "says": False}
     if room.is_usable_by(person):
+        notice = await first_contact.planned(tx, around, item, room.customer_id)
+        if notice:
+            return {"do": "greet", "says": False} | notice
         return {"do": "greet", "says": await around.may_answer(tx, item, room.customer_id, "greeting")}
     if room.is_one_to_one_with(person) and not room.encrypted:
         return {"do": "offer", "says": await around.may_answer(tx, item, room.customer_id, "offer")}
@@ -90,6 +105,7 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
 
 async def _greet(around: Surroundings, item: Item, room: Room) -> None:
     assert item.plan is not None
+    await first_contact.show(around, item)
     if item.plan["says"]:
         text = around.say("customer.greeting", business=around.rules.business)
         await around.send(item, "greeting", room.room_id, Outgoing(text))

@@ -238,6 +238,16 @@ async def go_on(tx: Tx, lane: Lane, reason: str) -> None:
     )
 
 
+async def drop_news(tx: Tx, lane: Lane, purpose: str | None) -> int:
+    """Drop what was going to be sent to somebody for a purpose, or for any, and has no plan yet; return how many."""
+    return await tx.run(
+        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL WHERE lane = ?1 AND kind = 'news'"
+        " AND state IN ('new', 'waiting') AND plan IS NULL"
+        " AND (json_extract(body, '$.purpose') = ?2 OR ?2 IS NULL)",
+        *(lane, purpose),
+    )
+
+
 async def stuck(reader: Reader, lane: str | None = None) -> list[Item]:
     """Return what waits for a key or an answer, or is parked, of one lane or of all, the oldest first."""
     rows = await reader.all(

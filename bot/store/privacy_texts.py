@@ -56,3 +56,13 @@ async def by_hash(reader: Database | Tx, sha256: str) -> str | None:
     text = str(row[0])
     assert digest(text) == sha256, "the register was tampered with"
     return text
+
+
+async def registered(reader: Database | Tx, sha256: str) -> PrivacyText:
+    """Return the text that has this hash, as it was when it was written down. It must be in the register."""
+    row = await reader.one("SELECT id, version, language FROM privacy_texts WHERE sha256 = ?", sha256)
+    text = await by_hash(reader, sha256)
+    assert row is not None, "only texts of the register are shown"
+    assert text is not None, "the row above has it"
+    wording = int(str(row[1]).partition(".")[0])
+    return PrivacyText(row[0], row[1], row[2], text, wording=wording, counts_from=wording)

@@ -28,6 +28,8 @@ MADE_UP = (
     *PLAIN_REASONS,
     "stuck.waiting",
     "stuck.parked",
+    "consent.why_",
+    "consent.standing_",
     "doctor.",
 )
 """Begin the ids of texts that the code puts together from a value; for the doctor's see `tests/doctor`."""

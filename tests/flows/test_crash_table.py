@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -199,7 +199,52 @@ async def taking_back(world: World, chat: RoomId) -> None:
         await arrivals.wake_due(tx, world.now())
 
 
+async def asking_for_consent(world: World, chat: RoomId) -> None:
+    """Staff have a customer asked: the text, and the poll that replies to it."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, room, "!zu")
+    await world.writes(JAN, room, "!fragen neuigkeiten")
+
+
+async def agreeing(world: World, chat: RoomId) -> None:
+    """A customer votes yes, sees what they agreed to, and wants the proof."""
+    await asking_for_consent(world, chat)
+    await world.run()
+    poll = next(e for e in world.server.rooms[chat].events if e["type"] == "org.matrix.msc3381.poll.start")
+    vote: dict[str, Any] = {"org.matrix.msc3381.poll.response": {"answers": ["yes"]}}
+    vote["m.relates_to"] = {"rel_type": "m.reference", "event_id": poll["event_id"]}
+    await world.take(chat, world.server.new_event(chat, ANNA, "org.matrix.msc3381.poll.response", vote))
+    await world.writes(ANNA, chat, "!einwilligungen")
+    await world.writes(ANNA, chat, "!beleg")
+
+
+async def sending_news(world: World, chat: RoomId) -> None:
+    """An admin sends news to the one who agreed, and staff ask for something that nobody agreed to."""
+    await agreeing(world, chat)
+    await world.run()
+    world.around.ledger.agrees = True
+    await world.says(CHEF, world.made("admin")[0].room_id, "!info Die Winterreifen sind da")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!umfrage Wie war es?")
+    world.later(seconds=5)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+
+
+async def stopping(world: World, chat: RoomId) -> None:
+    """A customer who agreed writes STOPP."""
+    await agreeing(world, chat)
+    await world.run()
+    await world.writes(ANNA, chat, "STOPP")
+
+
+async def stopping_before_anything(world: World, chat: RoomId) -> None:
+    """STOPP is the first thing that somebody writes."""
+    await world.writes(BERT, await world.comes(BERT), "STOPP")
+
+
 STORIES = [
+    *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything),
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(
         failing,
@@ -265,6 +310,10 @@ async def facts(world: World) -> dict[str, object]:
         "staff": world.around.rules.staff,
         "changes": await staff.changes(world.database),
         "given": given_once(world),
+        "consents": [tuple(r) for r in await world.database.all("SELECT purpose, standing FROM consents")],
+        "permits": [tuple(r) for r in await world.database.all("SELECT purpose, state FROM permits")],
+        "ledger": [r[0] for r in await world.database.all("SELECT kind FROM ledger_contents ORDER BY position")],
+        "suppressed": len(await world.database.all("SELECT 1 FROM suppression")),
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
 

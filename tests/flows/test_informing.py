@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bot.domain.command import WISHES, Wish, Wished, wished
 from bot.domain.ids import RoomId
 from bot.store import cases, rooms
-from tests.a_business import PRIVACY
 from tests.flows.world import ANNA, JAN, ME, World
+from tests.flows.world import OPEN as PRIVACY
 
 
 def said(world: World, chat: RoomId) -> list[str]:

@@ -11,18 +11,19 @@ from typing import Any
 from bot.domain.case import Case
 from bot.domain.door import Door, Gift, House
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
-from bot.domain.purpose import Privacy
+from bot.domain.purpose import Federation, Privacy
 from bot.domain.texts import Texts
-from bot.flows import house, intake, staffing, verifying
+from bot.flows import consenting, house, intake, staffing, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.surroundings import Bookkeeping, Desk, Ledger, Rules, Surroundings
 from bot.flows.worker import Worker
+from bot.privacy.loading import load
 from bot.resources import resource_dir
 from bot.settings import load_texts
-from bot.store import arrivals, cases, rooms, staff
+from bot.store import arrivals, cases, privacy_texts, rooms, staff
 from bot.store.database import Database
-from tests.a_business import PRIVACY
+from tests.a_business import OPERATOR
 from tests.flows.fake import Crash, FakeMessenger, FakeRoom
 from tests.waiting import until
 
@@ -57,6 +58,10 @@ RULES = Rules(
 )
 
 
+OPEN = load(replace(OPERATOR, federation=Federation.LISTED)).privacy
+"""Its purposes and texts; customers may come from other servers."""
+
+
 class World:
     """Everything around the flows. A restart keeps the file and the fake server, and forgets the rest."""
 
@@ -67,8 +72,8 @@ class World:
         self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
         self.server = FakeMessenger(ME, self.now)
         self.sync = 0
-        self.privacy: Privacy | None = PRIVACY
         self.has_registrar = True
+        self.privacy: Privacy | None = OPEN
         self.database: Database
         self.around: Surroundings
 
@@ -93,7 +98,12 @@ class World:
             privacy=self.privacy,
             registrar=self.server if self.has_registrar else None,
             ledger=Ledger(ME, b"l" * 32),
+            suppression_key=b"s" * 32,
         )
+        if self.privacy:
+            async with self.database.transaction() as tx:
+                assert not await privacy_texts.register(tx, self.privacy.texts.values(), self.now())
+        await consenting.bring_up_to_date(self.around)
 
     def rule(self, **changed: Any) -> None:
         """Decide otherwise than `RULES`, from now on and after a restart."""
@@ -154,13 +164,18 @@ class World:
 
     async def chat(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
         """A customer makes a room and invites the bot; the bot is in it once it has run."""
+        room_id = await self.invites(customer, encrypted=encrypted, others=others)
+        await self.take_in(RoomUpdate(room_id, "join", tuple(self.room_state(room_id, customer))))
+        await self.run()
+        return room_id
+
+    async def invites(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
+        """A customer makes a room and invites the bot, which does what it does about that."""
         room_id = RoomId(f"!chat{next(self.server.numbers)}")
         people = {customer: "join", ME: "invite"} | dict.fromkeys(others, "join")
         self.server.rooms[room_id] = FakeRoom(room_id, people, encrypted=encrypted)
         member = _state("m.room.member", ME, {"membership": "invite"}, sender=customer)
         await self.take_in(RoomUpdate(room_id, "invite", (member,)))
-        await self.run()
-        await self.take_in(RoomUpdate(room_id, "join", tuple(self.room_state(room_id, customer))))
         await self.run()
         return room_id
 
@@ -197,6 +212,14 @@ class World:
         self.later(seconds=4)
         async with self.database.transaction() as tx:
             await arrivals.wake_due(tx, self.now())
+        await self.run()
+
+    async def joins_chat(self, user: UserId, room: RoomId) -> None:
+        """A further person comes into a customer's chat."""
+        self.server.rooms[room].members[user] = "join"
+        event = _state("m.room.member", user, {"membership": "join"}, sender=user)
+        event["event_id"] = f"$join{next(self.server.numbers)}"
+        await self.take_in(RoomUpdate(room, "join", (event,), (event,)))
         await self.run()
 
     async def case(self, customer: UserId) -> Case:

@@ -1,0 +1,325 @@
+"""Taking consent back: as easy as giving it, effective at once, confirmed once, never followed by a question.
+
+What is in clear counts in T1 already. What is encrypted is read ahead in a lane of its own when there is something to
+take back, so that it never stands behind a waiting item. The message itself goes to staff like any other.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from bot.domain import consent
+from bot.domain.arrival import Item, ItemKind, ItemState, aside_lane, customer_lane
+from bot.domain.consent import Answer, Consent, Standing, Withdrawal
+from bot.domain.errors import Refused
+from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, derived_item_id
+from bot.domain.ledger.entries import LedgerKind
+from bot.domain.message import Kind, Message, NoKey, Outgoing
+from bot.domain.purpose import PurposeId
+from bot.flows import first_contact
+from bot.flows.surroundings import Surroundings
+from bot.flows.worker import Hold
+from bot.store import arrivals, cases, consents, ledger, permits, questions, rooms, suppression
+from bot.store.database import Tx
+
+LONGEST_WORDS = 200  # characters of a decision that go on record
+MOST_READ = 2000  # characters of a message in clear
+LOOK_AGAIN = timedelta(seconds=30)
+GIVE_UP_AFTER = timedelta(days=1)
+"""How long what cannot be decrypted is looked at again; its own item goes on waiting for the key after that."""
+
+SPOKEN: Final = frozenset(Kind) - {Kind.DELETION, Kind.REACTION, Kind.POLL_VOTE, Kind.POLL_END, Kind.NOISE}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What somebody takes back (None: all), how they did, and in which words."""
+
+    purpose: PurposeId | None
+    form: str
+    words: str = ""
+
+
+def words_of(around: Surroundings) -> dict[str, PurposeId]:
+    """Return what customers type for each purpose that they can agree to."""
+    asked = around.privacy.asked_for() if around.privacy else []
+    return {words.word: purpose.id for purpose in asked for words in purpose.words.values() if words.word}
+
+
+# --------------------------------------------------------------------------------------------------------- recognising
+
+
+async def recognised(tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message) -> Taken | None:
+    """Return what a message takes back, if it does."""
+    if message.kind in {Kind.DELETION, Kind.EDIT} and message.target:
+        before = await _decided_by(tx, person, message.target)
+        if before:
+            return Taken(before.purpose, "deletion" if message.kind is Kind.DELETION else "edit", message.body)
+    if message.kind is Kind.POLL_VOTE and message.target:
+        question = await questions.of_event(tx, message.target)
+        is_yes = consent.voted(message.vote) is Answer.YES
+        return Taken(question.purpose, "vote") if question and not is_yes and await _has(tx, person, question) else None
+    if message.kind not in SPOKEN:
+        return None
+    said = consent.withdrawal_in(message.words, words_of(around))
+    if said and not await _is_refusal(tx, person, message, said):
+        return Taken(said.purpose, "words", message.words)
+    if message.replies_to and consent.answer_in(message.words) is Answer.NO:
+        purpose = await _replied_to(tx, person, message)
+        return Taken(purpose, "reply", message.words) if purpose and await _stands(tx, person, purpose) else None
+    return None
+
+
+async def _decided_by(tx: Tx, person: CustomerId, event: EventId) -> Consent | None:
+    before = await consents.of_decision(tx, event)
+    return before if before and before.customer == person else None
+
+
+async def _has(tx: Tx, person: CustomerId, question: questions.Question) -> bool:
+    return question.customer == person and await _stands(tx, person, question.purpose)
+
+
+async def _stands(tx: Tx, person: CustomerId, purpose: PurposeId) -> bool:
+    known = await consents.find(tx, person, purpose)
+    return known is not None and known.standing is Standing.GIVEN
+
+
+async def _replied_to(tx: Tx, person: CustomerId, message: Message) -> PurposeId | None:
+    """Return the purpose of the question or the message of ours that this one answers."""
+    if message.replies_to is None:
+        return None
+    question = await questions.of_event(tx, message.replies_to)
+    if question:
+        return question.purpose if question.customer == person else None
+    return await permits.purpose_of_event(tx, message.replies_to)
+
+
+async def _is_refusal(tx: Tx, person: CustomerId, message: Message, said: Withdrawal) -> bool:
+    """`!nein zweck` to an open question says no to that, and nothing more."""
+    word = message.words.strip().casefold().lstrip("!").split(maxsplit=1)[:1]
+    question = await questions.open_of(tx, person, said.purpose)
+    return word in (["nein"], ["no"]) and said.purpose is not None and question is not None
+
+
+# ------------------------------------------------------------------------------------------------------- reading ahead
+
+
+async def look_at(tx: Tx, around: Surroundings, item: Item) -> list[Lane]:
+    """Part of T1: take back what is taken back in clear, and let the rest be read ahead. Returns lanes."""
+    if around.privacy is None or item.sender in around.rules.staff:
+        return []
+    person = await rooms.of_user(tx, item.sender)
+    if person is None:
+        return []
+    taken = await _in_clear(tx, around, item, person)
+    if taken:
+        return await apply(tx, around, item, person, taken)
+    if item.body.get("type") != "m.room.encrypted" or not await _has_something(tx, person):
+        return []
+    lane = aside_lane(item.id)
+    await _add(tx, around, item, ItemKind.HEED, lane, {"item": item.id})
+    return [lane]
+
+
+async def _in_clear(tx: Tx, around: Surroundings, item: Item, person: CustomerId) -> Taken | None:
+    """Relations and deletions stand in clear on the wire; so do the words of who writes without encryption."""
+    content = item.body.get("content")
+    if not isinstance(content, dict):
+        return None
+    relation = content.get("m.relates_to")
+    edits = relation.get("event_id") if isinstance(relation, dict) and relation.get("rel_type") == "m.replace" else None
+    deletes = item.body.get("redacts") or content.get("redacts")
+    target = deletes if item.body.get("type") == "m.room.redaction" else edits
+    if isinstance(target, str):
+        before = await _decided_by(tx, person, EventId(target))
+        return Taken(before.purpose, "edit" if target == edits else "deletion") if before else None
+    body = content.get("body")
+    if item.body.get("type") != "m.room.message" or not isinstance(body, str):
+        return None
+    words = "\n".join(line for line in body[:MOST_READ].splitlines() if not line.startswith(">"))  # not what it quotes
+    said = consent.withdrawal_in(words, words_of(around))
+    is_answer = words.strip().casefold().startswith(("!nein", "!no"))
+    return Taken(said.purpose, "words", words) if said and not is_answer else None
+
+
+async def _has_something(tx: Tx, person: CustomerId) -> bool:
+    """Tell whether there is anything to take back: a yes, or a question that a yes may be under way to."""
+    known = await consents.of_customer(tx, person)
+    return any(found.standing in {Standing.GIVEN, Standing.REQUESTED} for found in known)
+
+
+async def heed(around: Surroundings, item: Item) -> None:
+    """Read an event ahead of what waits before it; only a withdrawal has an effect here."""
+    waiting = await arrivals.get(around.database, ItemId(item.body["item"]))
+    if waiting is None or not waiting.body or waiting.state is ItemState.DONE:
+        await _finish(around, item)
+        return
+    reading = await around.messenger.read(waiting.room_id, waiting.body)
+    if isinstance(reading, NoKey) and around.now() - item.arrived_at < GIVE_UP_AFTER:
+        async with around.database.transaction() as tx:
+            await arrivals.wait(tx, item, "", around.now() + LOOK_AGAIN)
+        return
+    lanes: list[Lane] = []
+    async with around.database.transaction() as tx:
+        person = await rooms.of_user(tx, waiting.sender)
+        if person and isinstance(reading, Message):
+            lanes = await take(tx, around, waiting, person, reading) or []
+        await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed(lanes)
+
+
+# ------------------------------------------------------------------------------------------------------------- effects
+
+
+async def take(tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message) -> list[Lane] | None:
+    """Take back what a message takes back, in this commit; None: it does not. Returns the lanes of what follows."""
+    if await consents.is_withdrawal(tx, item.id):
+        return []
+    taken = await recognised(tx, around, item, person, message)
+    return await apply(tx, around, item, person, taken) if taken else None
+
+
+async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, taken: Taken) -> list[Lane]:
+    """Put it on record, cancel what has not begun, block what may come, have both sides told. Once per item."""
+    if around.privacy is None or not await consents.note_withdrawal(tx, item, person, taken.purpose):
+        return []
+    now = around.now()
+    details = {"form": taken.form, "words": taken.words[:LONGEST_WORDS], "event": item.id, "room": item.room_id}
+    ended = await _end(tx, around, item, person, taken.purpose, details)
+    dropped = await arrivals.drop_news(tx, customer_lane(person), taken.purpose)
+    cancelled, begun = await permits.cancel(tx, person, taken.purpose)
+    mark = suppression.mark_of(around.suppression_key, await rooms.user_of(tx, person))
+    is_new = await suppression.block(tx, mark, taken.purpose, reason="withdrawal", now=now)
+    if is_new and not ended:
+        scope = taken.purpose or suppression.EVERYTHING
+        await ledger.append(tx, LedgerKind.OBJECTED, {**details, "scope": scope}, subject=person, at=now)
+    lanes = [lane for known in ended for lane in await _outdate(tx, around, item, known)]
+    if not ended and not is_new:
+        return lanes
+    body = {
+        "person": person,
+        "purposes": [known.purpose for known in ended if known.standing is Standing.GIVEN],
+        "stopped": dropped + cancelled,
+        "begun": begun,
+        "language": ended[0].language if ended else around.rules.language,
+    }
+    lane = aside_lane(f"withdrawn:{item.id}")
+    await _add(tx, around, item, ItemKind.WITHDRAWN, lane, body)
+    return [*lanes, lane]
+
+
+async def _end(
+    tx: Tx, around: Surroundings, item: Item, person: CustomerId, purpose: PurposeId | None, details: dict[str, Any]
+) -> list[Consent]:
+    """Return what stood or was asked, as it was before. What was agreed to later than this was said stays."""
+    ended: list[Consent] = []
+    for known in await consents.of_customer(tx, person):
+        concerned = purpose in {None, known.purpose} and known.arrived < item.position
+        if concerned and await consents.record(tx, LedgerKind.WITHDRAWN, known, details, now=around.now()):
+            ended.append(known)
+    return ended
+
+
+async def _outdate(tx: Tx, around: Surroundings, item: Item, known: Consent) -> list[Lane]:
+    """A question about it is over."""
+    question = await questions.open_of(tx, known.customer, known.purpose)
+    if question is None:
+        return []
+    await questions.close(tx, question.id, "decided")
+    lane = aside_lane(f"question:{question.id}")
+    await _add(tx, around, item, ItemKind.QUESTION, lane, {"question": question.id})
+    return [lane]
+
+
+async def _add(tx: Tx, around: Surroundings, item: Item, kind: ItemKind, lane: Lane, body: dict[str, Any]) -> None:
+    await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, kind, item.id, *map(str, body.values())),
+        lane=lane,
+        room=item.room_id,
+        kind=kind,
+        sender=item.sender,
+        sent_at=item.sent_at,
+        arrived_at=around.now(),
+        body=body,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- telling both
+
+
+async def confirm(around: Surroundings, item: Item) -> None:
+    """Tell the customer once what was taken back, and staff that it was. No question, no are-you-sure."""
+    assert around.privacy is not None
+    person = CustomerId(item.body["person"])
+    due = await first_contact.due(around.database, around, person)
+    if due and not await consents.notice_failed(around.database, person):
+        raise Hold("the privacy text comes first", retry_after_s=1.0)
+    if item.plan is None:
+        room = await _room_of(around, item, person)
+        case = await cases.latest_of(around.database, person)
+        plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
+        item = await around.planned(item, plan)
+    assert item.plan is not None
+    if item.plan["room"]:
+        try:
+            text = Outgoing(item.plan["text"], notice=True)
+            await around.send(item, "confirmation", RoomId(item.plan["room"]), text)
+        except Refused:
+            await _tell_staff(around, item, "case.withdrawal_not_confirmed")
+    await _tell_staff(around, item, "case.withdrawn")
+    await _finish(around, item)
+
+
+async def _tell_staff(around: Surroundings, item: Item, text: str) -> None:
+    assert item.plan is not None
+    if item.plan["staff"]:
+        titles = ", ".join(title_of(around, PurposeId(purpose)) for purpose in item.body["purposes"]) or "–"
+        words = around.say(text, purposes=titles, stopped=str(item.body["stopped"]))
+        await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(words, notice=True))
+
+
+async def _room_of(around: Surroundings, item: Item, person: CustomerId) -> RoomId | None:
+    """Return where the customer is told: where they wrote, or in their customer room, if it is encrypted."""
+    for room_id in (await rooms.customer_room(around.database, person), item.room_id):
+        room = await rooms.find(around.database, room_id) if room_id else None
+        user = await rooms.user_of(around.database, person)
+        if room and room.membership == "join" and room.encrypted and user in room.present():
+            return room.room_id
+    return None
+
+
+def _confirmation(around: Surroundings, item: Item) -> str:
+    assert around.privacy is not None
+    language = item.body["language"]
+    if not item.body["purposes"]:
+        return around.privacy.text("consent_none", language).filled()
+    titles = [title_of(around, PurposeId(purpose), language) for purpose in item.body["purposes"]]
+    until = around.privacy.periods["evidence"].ends(item.arrived_at.date())
+    text = around.privacy.text("consent_withdrawn", language).filled(
+        purpose=", ".join(titles),
+        date=shown_time(item, language),
+        count=str(item.body["stopped"]),
+        evidence_until=until.strftime("%d.%m.%Y" if language == "de" else "%Y-%m-%d"),
+    )
+    if not item.body["begun"]:
+        return text
+    return text + "\n" + around.texts.render("consent.under_way", language, count=str(item.body["begun"]))
+
+
+def title_of(around: Surroundings, purpose: PurposeId, language: str = "") -> str:
+    """Return what a purpose is called; one that is configured no more goes by its id."""
+    known = around.privacy.purposes.get(purpose) if around.privacy else None
+    return known.words[language or around.rules.language].title if known else purpose
+
+
+def shown_time(item: Item, language: str) -> str:
+    """Return when an item arrived, for people."""
+    moment = item.arrived_at.astimezone()
+    return moment.strftime("%d.%m.%Y, %H:%M" if language == "de" else "%Y-%m-%d, %H:%M")
+
+
+async def _finish(around: Surroundings, item: Item) -> None:
+    async with around.database.transaction() as tx:
+        await arrivals.finish(tx, item)
+    around.bookkeeping.room_changed(item.room_id)

@@ -1,0 +1,112 @@
+"""Questions for consent that were asked: about what, with which text, and which events they are."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.domain.consent import Asked
+from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, RoomId
+from bot.domain.purpose import PurposeId
+from bot.store.database import Database, Row, Tx, from_ms, to_ms
+
+Reader = Database | Tx
+_COLUMNS = (
+    "id, customer_id, purpose, case_number, room_id, sha256, version, language, text_event, poll_event, state,"
+    " unclear, asked_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question. `unclear`: the person was told once that their answer was none."""
+
+    id: int
+    customer: CustomerId
+    purpose: PurposeId
+    case: CaseNumber
+    room_id: RoomId
+    sha256: str
+    version: str
+    language: str
+    text_event: EventId | None
+    poll_event: EventId | None
+    state: str
+    unclear: bool
+    asked_at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        """It waits for an answer."""
+        return self.state == "open"
+
+
+def _question(row: Row) -> Question:
+    return Question(
+        *(row[0], CustomerId(row[1]), PurposeId(row[2]), CaseNumber(row[3]), RoomId(row[4]), row[5], row[6], row[7]),
+        EventId(row[8]) if row[8] else None,
+        EventId(row[9]) if row[9] else None,
+        row[10],
+        bool(row[11]),
+        from_ms(row[12]),
+    )
+
+
+async def add(tx: Tx, item: ItemId, question: Question) -> int:
+    """Write down that a question is about to be asked; returns its id."""
+    row = await tx.one(
+        "INSERT INTO questions (item_id, customer_id, purpose, case_number, room_id, sha256, version, language, state,"
+        " asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?) RETURNING id",
+        *(item, question.customer, question.purpose, question.case, question.room_id, question.sha256),
+        *(question.version, question.language, to_ms(question.asked_at)),
+    )
+    assert row is not None
+    return int(row[0])
+
+
+async def set_events(tx: Tx, question: int, text: EventId, poll: EventId) -> None:
+    """It was asked: these are its text and its poll."""
+    await tx.run("UPDATE questions SET text_event = ?, poll_event = ? WHERE id = ?", text, poll, question)
+
+
+async def close(tx: Tx, question: int, state: str) -> None:
+    """It is decided, or outdated."""
+    await tx.run("UPDATE questions SET state = ? WHERE id = ?", state, question)
+
+
+async def set_unclear(tx: Tx, question: int) -> None:
+    """The person was told that their answer was none."""
+    await tx.run("UPDATE questions SET unclear = 1 WHERE id = ?", question)
+
+
+async def get(reader: Reader, question: int) -> Question:
+    """Return a question that exists."""
+    row = await reader.one(f"SELECT {_COLUMNS} FROM questions WHERE id = ?", question)  # noqa: S608
+    assert row is not None
+    return _question(row)
+
+
+async def of_event(reader: Reader, event: EventId) -> Question | None:
+    """Return the question that an event of ours asks, be it its text or its poll."""
+    row = await reader.one(f"SELECT {_COLUMNS} FROM questions WHERE ? IN (text_event, poll_event)", event)  # noqa: S608
+    return _question(row) if row else None
+
+
+async def open_of(reader: Reader, customer: CustomerId, purpose: PurposeId | None = None) -> Question | None:
+    """Return the question that a customer has not answered yet; about this purpose, if one is given."""
+    row = await reader.one(
+        f"SELECT {_COLUMNS} FROM questions WHERE customer_id = ?1 AND state = 'open'"  # noqa: S608
+        " AND (purpose = ?2 OR ?2 IS NULL)",
+        *(customer, purpose),
+    )
+    return _question(row) if row else None
+
+
+async def all_open(reader: Reader) -> list[Question]:
+    """Return all questions that wait for an answer."""
+    return [_question(row) for row in await reader.all(f"SELECT {_COLUMNS} FROM questions WHERE state = 'open'")]  # noqa: S608
+
+
+async def asked(reader: Reader, customer: CustomerId) -> list[Asked]:
+    """Return what a customer was asked."""
+    rows = await reader.all(f"SELECT {_COLUMNS} FROM questions WHERE customer_id = ? ORDER BY id", customer)  # noqa: S608
+    questions = [_question(row) for row in rows]
+    return [Asked(known.purpose, known.asked_at, known.case, known.is_open) for known in questions]
