@@ -1,0 +1,186 @@
+"""Decisions in chat on a real server, with people on the encryption that Element runs: votes, replies, deletions, proofs.
+
+The bot logs at DEBUG all the while; at the end nothing of these people stands in its log or its files.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bot import app
+from bot.domain.ids import UserId
+from bot.domain.ledger.entries import LedgerKind
+from bot.store import consents, ledger, rooms
+from tests.business import CONTROLLER, Business
+from tests.interop.conftest import MakeElement
+from tests.interop.element import NO_SHIELD, ElementPeer, chat_with
+
+Json = dict[str, Any]
+POLL = "org.matrix.msc3381.poll"
+WAIT_S = 60.0
+SECRET_WORDS = "Zylinderkopfdichtung"
+
+
+class Seen:
+    """What one person has seen of the bot, one thing after the other."""
+
+    def __init__(self, peer: ElementPeer, bot: str) -> None:
+        self.peer, self.bot = peer, bot
+        self.read: set[str] = set()
+
+    async def next(self, text: str, *, kind: str = "m.room.message", room: str = "") -> Json:
+        """Wait for the next event of the bot with these words; it is drawn without a shield."""
+
+        def fits(line: Json) -> bool:
+            content = line.get("content")
+            is_new = line.get("sender") == self.bot and line["event_id"] not in self.read and isinstance(content, dict)
+            return is_new and line.get("type") == kind and room in {"", line["room_id"]} and text in str(content)
+
+        line = await self.peer.wait_for(fits, WAIT_S)
+        self.read.add(line["event_id"])
+        event: Json = await self.peer.command("decrypt_wait", room_id=line["room_id"], event_id=line["event_id"])
+        assert event["shield"] == NO_SHIELD, event
+        return event
+
+
+async def vote(peer: ElementPeer, room: str, poll: str, answer: str) -> str:
+    relation = {"rel_type": "m.reference", "event_id": poll}
+    content = {f"{POLL}.response": {"answers": [answer]}, "m.relates_to": relation}
+    sent = await peer.command("send", room_id=room, type=f"{POLL}.response", content=content)
+    return str(sent["event_id"])
+
+
+async def standings(business: Business, user: str) -> tuple[dict[str, str], list[LedgerKind]]:
+    """What the bot's database says about somebody, and what its ledger does."""
+    async with app.stored(business.settings()) as database:
+        customer = await rooms.of_user(database, UserId(user))
+        assert customer
+        known = {
+            str(consent.purpose): consent.standing.value for consent in await consents.of_customer(database, customer)
+        }
+        facts = [entry.fact.kind for entry in await ledger.of_subject(database, customer) if entry.fact]
+        assert await consents.differing(database) == []
+        return known, facts
+
+
+@dataclass
+class Day:
+    """The people of one day, and their rooms."""
+
+    anna: ElementPeer
+    jan: ElementPeer
+    chef: ElementPeer
+    customer: Seen
+    mechanic: Seen
+    admin: Seen
+    chat: str = ""
+    case: str = ""
+    office: str = ""
+
+
+async def test_ac_01_02_03_04_07_13_a_day_of_decisions(business: Business, element_peer: MakeElement) -> None:
+    assert await business.stop() == 0
+    business.extra = '[log]\nlevel = "debug"\n[consent]\nnews_interval_s = 0\n'
+    await business.start()
+    accounts = [await business.account("anna"), business.people["jan"], business.people["chef"]]
+    anna, jan, chef = [await element_peer(account) for account in accounts]
+    bot = business.bot.mxid
+    day = Day(anna, jan, chef, Seen(anna, bot), Seen(jan, bot), Seen(chef, bot))
+
+    await the_first_contact(day, bot)
+    yes = await a_vote(day)
+    await news_and_proof(day)
+    await taking_back_by_deleting(day, yes)
+    await again_and_stop(day)
+
+    assert await business.stop() == 0, business.log()
+    known, facts = await standings(business, accounts[0].mxid)
+    assert known == {"marketing_news": "withdrawn"}
+    assert facts == [
+        *(LedgerKind.NOTICE_SHOWN, LedgerKind.REQUESTED, LedgerKind.GIVEN, LedgerKind.USED, LedgerKind.WITHDRAWN),
+        *(LedgerKind.REQUESTED, LedgerKind.RENEWED, LedgerKind.WITHDRAWN),
+    ]
+    nothing_of_them_is_left(business, [account.mxid for account in accounts], [day.chat, day.case, day.office])
+
+
+async def the_first_contact(day: Day, bot: str) -> None:
+    anna, customer = day.anna, day.customer
+    chat = day.chat = await chat_with(anna, bot)
+    await anna.command("text", room_id=chat, body=f"{SECRET_WORDS}, was kostet das?")
+    notice = await customer.next("Kurz zum Datenschutz", room=chat)
+    day.case = (await day.mechanic.next(SECRET_WORDS))["room_id"]
+    assert "Werkstatt Müller GmbH" in notice["content"]["body"]
+    ours = [line for line in anna.events if line.get("sender") == bot and line.get("type") == "m.room.message"]
+    assert ours[0]["event_id"] == notice["event_id"]
+
+
+async def a_vote(day: Day) -> str:
+    anna, jan, customer, mechanic, chat, case = day.anna, day.jan, day.customer, day.mechanic, day.chat, day.case
+    await jan.command("text", room_id=case, body="!fragen neuigkeiten")
+    await mechanic.next("zum ersten Mal da", room=case)
+    await jan.command("text", room_id=case, body="!zu")
+    await mechanic.next("geschlossen", room=case)
+    await jan.command("text", room_id=case, body="!fragen neuigkeiten")
+    question = await customer.next("Eine Frage von Werkstatt Müller GmbH", room=chat)
+    poll = await customer.next("Angebote und Neuigkeiten", kind=f"{POLL}.start", room=chat)
+    replied_to = (poll["content"].get("m.relates_to") or poll["wire_content"]["m.relates_to"])["m.in_reply_to"]
+    assert replied_to["event_id"] == question["event_id"]
+
+    await anna.command("text", room_id=chat, body="ok", reply_to=question["event_id"])
+    await customer.next("nicht sicher als Zustimmung", room=chat)
+    yes = await vote(anna, chat, poll["event_id"], "yes")
+    given = await customer.next("Danke. Gespeichert", room=chat)
+    await customer.next("", kind=f"{POLL}.end", room=chat)
+    assert "Prüfzeichen" in given["content"]["body"]
+    await mechanic.next("hat zugestimmt", room=case)
+
+    return yes
+
+
+async def news_and_proof(day: Day) -> None:
+    anna, chef, customer, admin, chat = day.anna, day.chef, day.customer, day.admin, day.chat
+    leitung = await chef.wait_for(
+        lambda line: line.get("type") == "m.room.name" and line["content"].get("name") == "🛠 Leitung", WAIT_S
+    )
+    day.office = leitung["room_id"]
+    await chef.command("text", room_id=leitung["room_id"], body="!info Die Winterreifen sind da")
+    await admin.next("1 Kunden", room=leitung["room_id"])
+    await customer.next("Die Winterreifen sind da", room=chat)
+
+    await anna.command("text", room_id=chat, body="!beleg")
+    proof = await customer.next(".tlog-proof", room=chat)
+    assert proof["content"]["msgtype"] == "m.file"
+    assert proof["content"]["file"]["url"].startswith("mxc://")
+
+
+async def taking_back_by_deleting(day: Day, yes: str) -> None:
+    anna, chef, customer, mechanic, chat = day.anna, day.chef, day.customer, day.mechanic, day.chat
+    await anna.command("redact", room_id=chat, event_id=yes)
+    await customer.next("Ihr Widerruf gilt ab sofort", room=chat)
+    await mechanic.next("Widerrufen: Angebote und Neuigkeiten", room=day.case)
+    await chef.command("text", room_id=day.office, body="!info Noch mehr Reifen")
+    await day.admin.next("0 Kunden", room=day.office)
+
+
+async def again_and_stop(day: Day) -> None:
+    anna, customer, chat = day.anna, day.customer, day.chat
+    await anna.command("text", room_id=chat, body="!ja neuigkeiten")
+    again = await customer.next("Eine Frage von Werkstatt Müller GmbH", room=chat)
+    await anna.command("text", room_id=chat, body="Ja", reply_to=again["event_id"])
+    await customer.next("Danke. Gespeichert", room=chat)
+    await anna.command("text", room_id=chat, body="STOPP")
+    await customer.next("Ihr Widerruf gilt ab sofort", room=chat)
+    await day.mechanic.next("STOPP", room=day.case)
+
+
+def nothing_of_them_is_left(business: Business, users: list[str], room_ids: list[str]) -> None:
+    """The canary: no user, room, name, word or token stands in the log or in any file of the data folder."""
+    words = [*users, *room_ids, SECRET_WORDS, "Winterreifen", "STOPP", "syt_", business.bot.mxid, business.bot.password]
+    words += [user[1:].partition(":")[0] for user in users] + ["Musterstraße 1"]
+    assert "Musterstraße 1" in CONTROLLER
+    assert business.settings().log.level == "debug"
+    assert "serving" in business.log()
+    kept = {"bot.log": (business.folder / "bot.log").read_bytes()}
+    kept |= {str(file): file.read_bytes() for file in business.data.rglob("*") if file.is_file()}
+    assert len(kept) > 2
+    found = [(name, word) for name, data in kept.items() for word in words if word.encode() in data]
+    assert found == []
