@@ -147,7 +147,7 @@ async def _conversation(stage: Stage, told: "_Telling", anna: Peer, jan: Peer) -
     chat = await anna.start_chat(stage.bot.mxid)
     question = "Guten Tag, meine Bremse quietscht. Wann kann ich kommen?"
     await told.writes("Anna", anna, chat, question)
-    await told.arrives(anna, "Hier erreichen Sie")
+    await told.arrives(anna, "Kurz zum Datenschutz")
     await told.arrives(jan, "Neuer Vorgang 1001")
     card = await told.arrives(jan, "Vorgang 1001\nKunde")
     await told.arrives(jan, question)

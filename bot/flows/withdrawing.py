@@ -203,9 +203,10 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
         "begun": begun,
         "language": ended[0].language if ended else around.rules.language,
     }
-    lane = aside_lane(f"withdrawn:{item.id}")
-    await _add(tx, around, item, ItemKind.WITHDRAWN, lane, body)
-    return [*lanes, lane]
+    aside, theirs = aside_lane(f"withdrawn:{item.id}"), customer_lane(person)
+    await _add(tx, around, item, ItemKind.WITHDRAWN, aside, body | {"to": "customer"})
+    await _add(tx, around, item, ItemKind.WITHDRAWN, theirs, body | {"to": "staff"})  # behind the message itself
+    return [*lanes, aside, theirs]
 
 
 async def _end(
@@ -249,34 +250,46 @@ async def _add(tx: Tx, around: Surroundings, item: Item, kind: ItemKind, lane: L
 
 
 async def confirm(around: Surroundings, item: Item) -> None:
-    """Tell the customer once what was taken back, and staff that it was. No question, no are-you-sure."""
-    assert around.privacy is not None
+    """Tell the customer once what was taken back, or staff that it was. No question, no are-you-sure."""
     person = CustomerId(item.body["person"])
+    if item.body["to"] == "customer":
+        await _wait_for_notice(around, person)
+    if item.plan is None:
+        case = await cases.latest_of(around.database, person)
+        room = await _room_of(around, item, person) if item.body["to"] == "customer" else None
+        plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
+        item = await around.planned(item, plan)
+    if item.body["to"] == "staff":
+        await _tell_staff(around, item, "case.withdrawn")
+    else:
+        await _tell_customer(around, item)
+    await _finish(around, item)
+
+
+async def _wait_for_notice(around: Surroundings, person: CustomerId) -> None:
+    """The first event of ours that somebody sees is the privacy text, also when their first word is STOPP."""
     due = await first_contact.due(around.database, around, person)
     if due and not await consents.notice_failed(around.database, person):
         raise Hold("the privacy text comes first", retry_after_s=1.0)
-    if item.plan is None:
-        room = await _room_of(around, item, person)
-        case = await cases.latest_of(around.database, person)
-        plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
-        item = await around.planned(item, plan)
+
+
+async def _tell_customer(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
-    if item.plan["room"]:
-        try:
-            text = Outgoing(item.plan["text"], notice=True)
-            await around.send(item, "confirmation", RoomId(item.plan["room"]), text)
-        except Refused:
-            await _tell_staff(around, item, "case.withdrawal_not_confirmed")
-    await _tell_staff(around, item, "case.withdrawn")
-    await _finish(around, item)
+    if item.plan["room"] is None:
+        return
+    try:
+        text = Outgoing(item.plan["text"], notice=True)
+        await around.send(item, "confirmation", RoomId(item.plan["room"]), text)
+    except Refused:
+        await _tell_staff(around, item, "case.withdrawal_not_confirmed")
 
 
 async def _tell_staff(around: Surroundings, item: Item, text: str) -> None:
     assert item.plan is not None
     if item.plan["staff"]:
         titles = ", ".join(title_of(around, PurposeId(purpose)) for purpose in item.body["purposes"]) or "–"
-        words = around.say(text, purposes=titles, stopped=str(item.body["stopped"]))
-        await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(words, notice=True))
+        values = {"purposes": titles, "stopped": str(item.body["stopped"])} if text == "case.withdrawn" else {}
+        await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(around.say(text, **values), notice=True))
 
 
 async def _room_of(around: Surroundings, item: Item, person: CustomerId) -> RoomId | None:

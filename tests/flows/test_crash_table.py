@@ -223,7 +223,7 @@ async def sending_news(world: World, chat: RoomId) -> None:
     """An admin sends news to the one who agreed, and staff ask for something that nobody agreed to."""
     await agreeing(world, chat)
     await world.run()
-    world.around.ledger.agrees = True
+    world.agrees = world.around.ledger.agrees = True
     await world.says(CHEF, world.made("admin")[0].room_id, "!info Die Winterreifen sind da")
     await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!umfrage Wie war es?")
     world.later(seconds=5)
@@ -265,11 +265,11 @@ NEW = UserId("@new:example.org")
 MOST_STEPS = 40
 
 
-def picture(world: World) -> dict[str, object]:
+def picture(world: World, story: Story) -> dict[str, object]:
     """What stands in the rooms of the server: what people see. Marks and numbers of events do not count."""
     return {
         f"{room.mark or 'chat'}": (
-            [without_secrets(without_pictures(text)) for text in room.texts()],
+            in_order([without_secrets(without_pictures(text)) for text in room.texts()], story),
             sum(1 for event in room.events if event["type"] == "m.reaction"),
             [event["type"] for event in room.events if event["type"].startswith("m.key.verification.")],
             sorted(kind for kind, _ in room.state),
@@ -295,8 +295,17 @@ def given_once(world: World) -> dict[str, object]:
     }
 
 
+FINGERPRINT = re.compile(r"\b[A-Z2-7]{4}-[A-Z2-7]{4}-[A-Z2-7]{4}\b")
+
+
+def in_order(texts: list[str], story: Story) -> list[str]:
+    """What comes from two lanes stands in either order."""
+    return sorted(texts) if story in {sending_news, stopping, stopping_before_anything} else texts
+
+
 def without_pictures(text: str) -> str:
-    """The pictures of a verification are other ones each time."""
+    """The pictures of a verification are other ones each time, and so are the salts of the ledger."""
+    text = FINGERPRINT.sub("(fingerprint)", text)
     return text.splitlines()[0] if text.startswith("🔐 Nr.") else text
 
 
@@ -312,7 +321,7 @@ async def facts(world: World) -> dict[str, object]:
         "given": given_once(world),
         "consents": [tuple(r) for r in await world.database.all("SELECT purpose, standing FROM consents")],
         "permits": [tuple(r) for r in await world.database.all("SELECT purpose, state FROM permits")],
-        "ledger": [r[0] for r in await world.database.all("SELECT kind FROM ledger_contents ORDER BY position")],
+        "ledger": [r[0] for r in await world.database.all("SELECT kind FROM ledger_contents ORDER BY kind")],
         "suppressed": len(await world.database.all("SELECT 1 FROM suppression")),
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
@@ -325,7 +334,7 @@ async def smooth(folder: Path, story: Story) -> tuple[dict[str, object], dict[st
         await story(world, chat)
         before = len(world.server.calls)
         await world.run()
-        return picture(world), await facts(world), len(world.server.calls) - before
+        return picture(world, story), await facts(world), len(world.server.calls) - before
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
@@ -345,7 +354,7 @@ async def test_the_process_dies_at_every_step(tmp_path: Path, story: Story, how:
                 await world.run()
             await world.restart()
             await world.run()
-            assert picture(world) == seen, f"step {at} {how}"
+            assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 
 
@@ -364,7 +373,7 @@ async def test_the_server_cannot_answer_at_every_step(
             await story(world, chat)
             world.server.fail_at(at, how, Transient("not now", retry_after_s=0.001))
             await world.run()
-            assert picture(world) == seen, f"step {at} {how}"
+            assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 
 
@@ -389,7 +398,7 @@ async def test_a_day_later_the_marks_in_the_room_decide(
             world.server.forget_transactions()
             await world.restart()
             await world.run()
-            assert picture(world) == seen, f"step {at} {how}"
+            assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 
 

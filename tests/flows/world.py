@@ -72,6 +72,7 @@ class World:
         self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
         self.server = FakeMessenger(ME, self.now)
         self.sync = 0
+        self.agrees = False  # the ledger with its anchor, also after a restart
         self.has_registrar = True
         self.privacy: Privacy | None = OPEN
         self.database: Database
@@ -100,6 +101,7 @@ class World:
             ledger=Ledger(ME, b"l" * 32),
             suppression_key=b"s" * 32,
         )
+        self.around.ledger.agrees = self.agrees
         if self.privacy:
             async with self.database.transaction() as tx:
                 assert not await privacy_texts.register(tx, self.privacy.texts.values(), self.now())

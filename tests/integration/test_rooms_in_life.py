@@ -96,7 +96,7 @@ async def test_an_upgraded_chat_goes_on(business: Business, new_peer: MakePeer) 
     assert (await arrived(jan, business, "nachher")).room_id == case
     await jan.text(case, "dorthin")
     assert (await arrived(anna, business, "dorthin")).room_id == new
-    assert len([s for s in anna.seen if "Hier erreichen Sie" in s.body]) == 1
+    assert len([s for s in anna.seen if "Kurz zum Datenschutz" in s.body]) == 1
     assert await name_of(jan, case) != ""
 
 
