@@ -24,6 +24,12 @@ from tests.waiting import until
 ORIGIN = "example.org/werkstatt/ledger"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_else_on_record(world: World) -> None:
+    """A start puts new texts into the ledger; here only what a test appends counts."""
+    world.privacy = None
+
+
 async def append(world: World, count: int = 1, **details: Any) -> Entry:
     for _ in range(count):
         async with world.database.transaction() as tx:

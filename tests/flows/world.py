@@ -105,7 +105,6 @@ class World:
         if self.privacy:
             async with self.database.transaction() as tx:
                 assert not await privacy_texts.register(tx, self.privacy.texts.values(), self.now())
-        await consenting.bring_up_to_date(self.around)
 
     def rule(self, **changed: Any) -> None:
         """Decide otherwise than `RULES`, from now on and after a restart."""
@@ -119,6 +118,7 @@ class World:
         await self.close()
         self.server.verifications.clear()  # they live in the memory of the process
         await self.open()
+        await consenting.bring_up_to_date(self.around)
         await verifying.end_forgotten(self.around)
 
     async def set_up(self) -> None:
