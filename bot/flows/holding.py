@@ -29,7 +29,7 @@ async def stays_inside(around: Surroundings, item: Item, case: Case, message: Me
     """Ask about a message that is in doubt, or keep what nobody released in time; False: it may go to the customer."""
     is_new = item.plan is None and not await around.was_sent(item, "relay")
     if is_new and item.reason != RELEASED and await _is_in_doubt(around, item, case, message):
-        item = await around.planned(item, {"do": "hold"})
+        item = await around.planned(item, {"do": "hold", "about": await _changed_by(around, item, message)})
     if item.plan is None or item.plan.get("do") != "hold":
         return False
     if "question" in item.plan:
@@ -74,15 +74,32 @@ async def _is_internal(around: Surroundings, item: Item, target: EventId) -> boo
     return not is_out and (before.state is ItemState.DONE or before.reason == REASON)
 
 
+async def _changed_by(around: Surroundings, item: Item, message: Message) -> EventId | None:
+    """Return the sender's own message that this is an edit of: on screens it stands in its place."""
+    if message.kind is not Kind.EDIT or message.target is None:
+        return None
+    first = await links.original(around.database, message.target)
+    return first if await arrivals.author_of(around.database, first) == item.sender else None
+
+
 async def _ask(around: Surroundings, item: Item) -> None:
-    """Put the question under the message, with the two answers to tap."""
+    """Put the question under the message. An edit of what is held takes its place: the question is now about that."""
     assert item.plan is not None
+    about = item.plan.get("about")
+    before = await arrivals.held_at(around.database, item.room_id, about) if about else None
+    question = before.plan["question"] if before and before.plan else await _put_question(around, item)
+    async with around.database.transaction() as tx:
+        if about and (replaced := await arrivals.held_at(tx, item.room_id, about)):
+            await arrivals.finish(tx, replaced)
+        await arrivals.hold(tx, item, REASON, around.now() + PATIENCE, item.plan | {"question": question})
+
+
+async def _put_question(around: Surroundings, item: Item) -> EventId:
     question = Outgoing(around.say("case.held"), notice=True, replies_to=item.event_id)
     event = await around.send(item, "held", item.room_id, question)
     for ordinal, key in enumerate((KEEP, SEND)):
         await around.messenger.react(item.room_id, event, key, txn=around.txn(item, "chip", ordinal))
-    async with around.database.transaction() as tx:
-        await arrivals.hold(tx, item, REASON, around.now() + PATIENCE, item.plan | {"question": event})
+    return event
 
 
 async def _keep(around: Surroundings, item: Item) -> None:

@@ -142,12 +142,14 @@ async def add_to_plan(tx: Tx, item: Item, plan: dict[str, Any]) -> None:
 
 
 async def withdraw(tx: Tx, event: EventId, author: UserId, reason: str = "") -> None:
-    """Its author took back an event that we have not begun to handle, or hold: nothing of it is kept."""
+    """Its author took back an event that we have not begun to handle, or hold (or hold an edit of): nothing is kept."""
+    gone = (
+        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?1"
+        " WHERE sender = ?3"
+    )
+    await tx.run(f"{gone} AND id = ?2 AND state != 'done' AND plan IS NULL", reason, event, author)
     await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?"
-        " WHERE id = ? AND sender = ? AND state != 'done'"
-        " AND (plan IS NULL OR (state = 'waiting' AND reason = 'held'))",
-        *(reason, event, author),
+        f"{gone} AND state = 'waiting' AND reason = 'held' AND ?2 IN (id, plan ->> 'about')", reason, event, author
     )
 
 
@@ -198,10 +200,10 @@ async def hold(tx: Tx, item: Item, reason: str, until: datetime | None, plan: di
 
 
 async def held_at(reader: Reader, room: RoomId, event: EventId) -> Item | None:
-    """Return what is held in a room, by its own event or by the question about it."""
+    """Return what is held in a room, by its own event, by the one that it is an edit of or by the question about it."""
     row = await reader.one(
         f"SELECT {_COLUMNS} FROM arrivals WHERE room_id = ?1 AND state = 'waiting' AND reason = 'held'"  # noqa: S608
-        " AND ?2 IN (id, plan ->> 'question')",
+        " AND ?2 IN (id, plan ->> 'about', plan ->> 'question')",
         room,
         event,
     )

@@ -178,6 +178,39 @@ async def test_what_is_held_and_edited_is_asked_about_as_it_is_now(shop: Shop) -
     assert set(await arrivals.counts(shop.world.database)) == {"done"}
 
 
+@pytest.mark.parametrize("edits", [["der Kunde wartet"], ["der Alte wartet", "der Kunde wartet"]])
+@pytest.mark.parametrize("on_message", [True, False])
+async def test_a_tap_sends_what_stands_there_now(shop: Shop, on_message: bool, edits: list[str]) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    reply = await shop.reply(note, "der Kunde nervt")
+    question = shop.question_event()
+    for words in edits:
+        await shop.edit(reply, words)
+    await shop.tap("📤", target=reply if on_message else question)
+    assert "der Kunde nervt" not in shop.customer_sees()
+    assert shop.questions() == ["📤 Geht an den Kunden."], "one message, one question"
+    await shop.minute()
+    assert shop.customer_sees()[-1] == "der Kunde wartet"
+    assert not {"der Kunde nervt", "der Alte wartet"} & set(shop.customer_sees())
+    await shop.edit(reply, "bis morgen")
+    assert shop.customer_sees()[-1] == "bis morgen"
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+async def test_what_was_edited_and_then_deleted_does_not_go_out(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    reply = await shop.reply(note, "der Kunde nervt")
+    await shop.edit(reply, "der Kunde wartet")
+    question = shop.question_event()
+    deletion = shop.world.server.new_event(shop.case, JAN, "m.room.redaction", {"redacts": reply})
+    await shop.world.take(shop.case, deletion)
+    await shop.world.run()
+    await shop.tap("📤", target=question)
+    assert not any("Kunde" in body for body in shop.customer_sees())
+    assert not any(words.startswith("📤") for words in shop.questions()), "nothing goes, so nothing says it does"
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
 async def test_what_is_held_can_be_deleted_or_made_a_note(shop: Shop) -> None:
     note = await shop.world.says(JAN, shop.case, ". Notiz")
     first, second = await shop.reply(note, "eins"), await shop.reply(note, "zwei")
