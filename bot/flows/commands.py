@@ -52,12 +52,14 @@ async def run(
     rest = called.rest if isinstance(called, Call) else ""
     order = Order(around, item, room, case, rest, message)
     try:
+        if item.plan and "mistake" in item.plan:
+            raise Mistake(item.plan["mistake"], **item.plan["values"])
         if isinstance(called, Unknown):
             await _answer(order, _unknown(around, called))
         elif called.command.verb in NOT_AGAIN and await around.was_sent(item, "reply"):
             await _finish(around, item)
-        elif refusal := _misplaced(order, called.command):
-            await _answer(order, around.say(refusal))
+        elif item.plan is None and (refusal := _misplaced(order, called.command)):
+            raise Mistake(refusal)
         else:
             await RUNS[called.command.verb](order)
     except Mistake as error:
@@ -77,7 +79,8 @@ def _misplaced(order: Order, row: Command) -> str:
 
 async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None:
     """Who gave the command is told, and that is all there is to do: nothing of it waits for anybody."""
-    item = await around.planned(await arrivals.get(around.database, item.id) or item, {"mistake": error.text})
+    plan = {"mistake": error.text, "values": error.values}
+    item = await around.planned(await arrivals.get(around.database, item.id) or item, plan)
     text = around.say(error.text, **error.values)
     if not await around.was_sent(item, "reply"):  # before a restore it was none
         await around.send(item, "mistake", item.room_id, Outgoing(text, notice=True))
@@ -177,7 +180,8 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
     # Clients never encrypt reactions, so they prove nothing: what stands in one is no command.
     called = command.parse(message.words) if message.encrypted and message.kind not in UNANSWERED else None
     is_note = isinstance(called, Call) and called.command.verb is Verb.NOTE
-    if called is not None and not is_note and item.sender in around.rules.staff:
+    # What was begun is ended, also if who ordered it has left since: what is half made would stay as it is.
+    if called is not None and not is_note and (item.sender in around.rules.staff or item.plan is not None):
         await run(around, item, room, None, called, message)
         return
     if room.kind is RoomKind.INBOX and room.desk is None and called is None and message.kind not in UNANSWERED:

@@ -65,8 +65,6 @@ async def new_customer(around: Surroundings, item: Item, room: Room, rest: str) 
             return
         item = await _decide(around, item, _understood(around, rest))
     assert item.plan is not None
-    if "mistake" in item.plan:
-        raise Mistake(item.plan["mistake"])
     ticket = _ticket(item.plan)
     # Raises if a restore left it undecidable whether this was answered: before anything is made, not after.
     await around.already_there(item, item.room_id, around.txn(item, "reply"))

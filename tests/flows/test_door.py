@@ -13,7 +13,7 @@ from PIL import Image
 from bot.domain.door import Gift
 from bot.domain.ids import RoomId, UserId
 from bot.store import arrivals
-from tests.flows.fake import FakeRoom
+from tests.flows.fake import Crash, FakeRoom
 from tests.flows.world import ANNA, CHEF, EVA, JAN, RULES, World
 
 ACCOUNT = re.compile(r"@kunde-[2-9a-z]{8}:example\.org")
@@ -258,4 +258,23 @@ async def test_a_slip_that_the_server_forgot_is_gone_already(world: World) -> No
     world.later(hours=25)
     await due(world)
 
+    assert (await arrivals.counts(world.database)).keys() == {"done"}
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_what_was_made_for_somebody_who_has_left_since_does_not_stay_in_the_room(world: World, at: int) -> None:
+    room = inbox(world)
+    await world.writes(JAN, room.room_id, "!neukunde")
+    world.server.fail_at(at, "before", Crash())
+    with pytest.raises(Crash):
+        await world.run()
+    world.server.failure = None
+    world.rule(desks=(replace(RULES.desks[0], members=(EVA,)),))
+    await world.restart()
+    await world.run()
+
+    assert sum("kunde-" in str(content) for content in of_bot(room)) == len(world.server.accounts)
+    world.later(hours=25)
+    await due(world)
+    assert of_bot(room) == []
     assert (await arrivals.counts(world.database)).keys() == {"done"}

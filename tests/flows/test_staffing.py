@@ -9,7 +9,7 @@ from bot.domain.ids import DeskId, RoomId, UserId
 from bot.domain.staff import Change
 from bot.flows import house, staffing
 from bot.flows.surroundings import Desk, Rules
-from bot.store import staff
+from bot.store import arrivals, staff
 from tests.flows.fake import Crash, FakeRoom
 from tests.flows.world import ANNA, CHEF, EVA, JAN, ME, RULES, World
 
@@ -270,3 +270,20 @@ async def test_a_crash_in_the_middle_of_a_start_loses_no_announcement(world: Wor
     gone = [text for text in admin_room(world).texts() if text.startswith("🚪")]
     assert len(gone) == 1
     assert rooms_of(world, JAN) == set()
+
+
+async def test_who_is_removed_by_somebody_who_leaves_meanwhile_is_out_all_the_same(world: World) -> None:
+    world.rule(admins=(CHEF, BOSS))
+    await restarted(world, world.rules)
+    await world.writes(CHEF, admin_room(world).room_id, f"!entfernen {JAN}")
+    world.server.fail_at(1, "before", Crash())
+    with pytest.raises(Crash):
+        await world.run()
+    world.server.failure = None
+    world.rule(admins=(BOSS,))
+    await world.restart()
+    await world.run()
+
+    assert rooms_of(world, JAN) == set()
+    assert any(f"{JAN} gehört nicht mehr" in text for text in admin_room(world).texts())
+    assert (await arrivals.counts(world.database)).keys() == {"done"}
