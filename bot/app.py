@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -22,7 +23,18 @@ from bot.domain.purpose import Controller, Federation, Hosting, Operator, Privac
 from bot.domain.secrets import Purpose, derive
 from bot.domain.texts import Texts
 from bot.figures import figures, is_well, readiness
-from bot.flows import adopting, anchoring, consenting, house, identities, intake, reconciling, staffing, verifying
+from bot.flows import (
+    adopting,
+    anchoring,
+    consenting,
+    house,
+    identities,
+    intake,
+    reconciling,
+    staffing,
+    states,
+    verifying,
+)
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.dispatch import Dispatch
 from bot.flows.insisting import insist
@@ -109,6 +121,7 @@ async def run(
         await consenting.bring_up_to_date(parts.around)
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
+        await states.start_clocks(parts.around)
         await persistently(lambda: _warn_of_loss(parts))
         if loaded is None:
             parts.bookkeeper.alarm("admin.no_controller")
@@ -397,6 +410,10 @@ def rules_of(settings: Settings) -> Rules:
         news_interval=timedelta(seconds=settings.consent.news_interval_s),
         hours=settings.hours.hours(),
         strict_customers=settings.customers.unsigned_devices == "refuse",
+        zone=ZoneInfo(settings.hours.time_zone),
+        escalation=tuple(timedelta(minutes=minutes) for minutes in settings.cases.escalation_minutes),
+        close_after=timedelta(days=settings.cases.close_after_days),
+        archive_after=timedelta(days=settings.cases.archive_after_days),
     )
 
 

@@ -432,6 +432,16 @@ class CaseSettings(_Section):
     reopen_days: float = Field(default=14, ge=0)
     rename_interval_s: float = Field(default=30, ge=0)
     read_marks: bool = False
+    escalation_minutes: list[Annotated[float, Field(gt=0)]] = Field(default=[15, 30, 60], max_length=3)
+    close_after_days: float = Field(default=0, ge=0)
+    archive_after_days: float = Field(default=30, ge=0)
+
+    @field_validator("escalation_minutes")
+    @classmethod
+    def _longer_each_time(cls, minutes: list[float]) -> list[float]:
+        if any(after <= before for before, after in pairwise(minutes)):
+            raise ValueError("expected up to three numbers of minutes, each larger than the one before")
+        return minutes
 
 
 class CustomerSettings(_Section):

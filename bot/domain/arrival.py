@@ -37,6 +37,11 @@ class ItemKind(StrEnum):
     WITHDRAWN = "withdrawn"  # something was taken back: both sides are told
     QUESTION = "question"  # a question for consent is over: its poll is ended
     NEWS = "news"  # one message that needs a consent, for one recipient
+    PUT_OFF = "put_off"  # a case was put off; due when it has to be looked at again
+    ESCALATION = "escalation"  # a customer waits; due when somebody else has to be told
+    SILENCE = "silence"  # a customer has our answer; due when they have said nothing for long
+    ARCHIVING = "archiving"  # a case is closed; due when its room is put away
+    RETURN = "return"  # a room that was put away is needed again
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

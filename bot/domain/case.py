@@ -15,10 +15,84 @@ class CaseState(StrEnum):
     OPENING = "opening"  # planned; its room may not exist yet
     OWED = "owed"  # we owe the customer an answer
     ANSWERED = "answered"  # the customer has our answer
+    READY = "ready"  # the customer can collect it
+    LATER = "later"  # somebody put it off until a moment
     CLOSED = "closed"
 
 
-SIGNS = {CaseState.OPENING: "🔴", CaseState.OWED: "🔴", CaseState.ANSWERED: "🟡", CaseState.CLOSED: "✅"}
+SIGNS = {
+    CaseState.OPENING: "🔴",
+    CaseState.OWED: "🔴",
+    CaseState.ANSWERED: "🟡",
+    CaseState.READY: "🟢",
+    CaseState.LATER: "⏰",
+    CaseState.CLOSED: "✅",
+}
+
+
+class Turn(StrEnum):
+    """What moves a case from one state to another. A note is none."""
+
+    CUSTOMER_WROTE = "customer_wrote"
+    STAFF_ANSWERED = "staff_answered"
+    MADE_READY = "made_ready"
+    PICKED_UP = "picked_up"
+    PUT_OFF = "put_off"
+    RANG = "rang"  # what it was put off for has come
+    CLOSED = "closed"
+    REOPENED = "reopened"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The state of a case; `resumes` is where it goes back to, set exactly while it is put off."""
+
+    state: CaseState
+    resumes: CaseState | None = None
+
+
+def turned(standing: Standing, turn: Turn, *, awaits_pickup: bool = False) -> Standing:
+    """Return the state after something happened. `awaits_pickup`: the customer holds a code that was not used yet.
+
+    What is put off stays so whatever staff do, since nobody asked to forget the reminder; the customer ends it.
+    """
+    state = standing.state
+    match turn:
+        case Turn.CUSTOMER_WROTE:
+            return Standing(CaseState.OWED)
+        case Turn.STAFF_ANSWERED:
+            answered = CaseState.READY if awaits_pickup else CaseState.ANSWERED
+            return Standing(state, answered) if state is CaseState.LATER else Standing(answered)
+        case Turn.PICKED_UP if state is not CaseState.CLOSED:
+            return Standing(state, CaseState.ANSWERED) if state is CaseState.LATER else Standing(CaseState.ANSWERED)
+        case Turn.MADE_READY:
+            return Standing(CaseState.READY)
+        case Turn.PUT_OFF if state not in {CaseState.CLOSED, CaseState.LATER}:
+            return Standing(CaseState.LATER, CaseState.OWED if state is CaseState.OPENING else state)
+        case Turn.RANG if standing.resumes:
+            return Standing(standing.resumes)
+        case Turn.CLOSED:
+            return Standing(CaseState.CLOSED)
+        case Turn.REOPENED if state is CaseState.CLOSED:
+            return Standing(CaseState.OWED)
+        case _:
+            return standing
+
+
+def begins_anew(before: Standing, after: Standing, turn: Turn) -> bool:
+    """Tell whether time in a state counts from now: it is another one, or staff said something new in it.
+
+    Not when the customer writes once more: they have waited since the first time.
+    """
+    return before.state is not after.state or after.state in _RENEWED_BY.get(turn, ())
+
+
+_RENEWED_BY = {
+    Turn.STAFF_ANSWERED: (CaseState.ANSWERED, CaseState.READY),
+    Turn.MADE_READY: (CaseState.READY,),
+    Turn.PICKED_UP: (CaseState.ANSWERED,),
+    Turn.PUT_OFF: (CaseState.LATER,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +114,14 @@ class Case:
     shown_name: str = ""
     renamed_at: datetime | None = None
     touched_at: datetime | None = None
+    since: datetime | None = None  # when it came into its state
+    resumes: CaseState | None = None
+    archived_at: datetime | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """Its state, and where it goes back to."""
+        return Standing(self.state, self.resumes)
 
     @property
     def name(self) -> str:

@@ -32,6 +32,9 @@ class Verb(StrEnum):
     WITHDRAW = "withdraw"
     SURVEY = "survey"
     NEWS = "news"
+    READY = "ready"
+    PICKUP = "pickup"
+    LATER = "later"
 
 
 class Wish(StrEnum):
@@ -63,6 +66,9 @@ class Command:
 
 COMMANDS: Final = (
     Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note"),
+    Command(Verb.READY, ("fertig", "ready"), Where.CASE, "help.ready"),
+    Command(Verb.PICKUP, ("abholung", "pickup"), Where.CASE, "help.pickup"),
+    Command(Verb.LATER, ("spaeter", "later", "snooze"), Where.CASE, "help.later"),
     Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close"),
     Command(Verb.REOPEN, ("auf", "reopen"), Where.CASE, "help.reopen"),
     Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),

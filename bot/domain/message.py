@@ -124,3 +124,5 @@ class Outgoing:
     replies_to: EventId | None = None
     poll: Poll | None = None  # a question to vote on; `body` is for clients without polls
     ends: EventId | None = None  # the poll of ours that is over; `body` says so
+    mentions: tuple[UserId, ...] = ()  # whom it is meant for by name
+    everybody: bool = False  # rings for all who are in the room

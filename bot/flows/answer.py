@@ -3,19 +3,20 @@
 Whatever begins with `!`, or with a dot and a space, never leaves the house; that is decided first.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from bot.domain import command
 from bot.domain.arrival import Item, ItemState
-from bot.domain.case import Case, CaseState
+from bot.domain.case import Case, CaseState, Turn
 from bot.domain.command import Call, Unknown
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import EventId, RoomId
+from bot.domain.ids import EventId, Lane, RoomId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import commands, copying, following, holding
+from bot.flows import commands, copying, following, holding, states
 from bot.flows.copying import CARRIED, FileNotCarried
-from bot.flows.reaching import reachable_room
+from bot.flows.reaching import reachable_room, still_reachable
 from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, links
@@ -108,7 +109,7 @@ async def _edited_into_command(
 
 async def _send_on(around: Surroundings, item: Item, case: Case, message: Message) -> None:
     if item.plan is not None and item.plan.get("do") != "nothing":
-        await _check_still_theirs(around, item, case)
+        await still_reachable(around, item, case)
     if item.plan is None:
         _check_carried(around, message)
         before = await around.was_sent(item, "relay")
@@ -124,30 +125,16 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_staff"), notice=True)
         await around.send(item, "reopened", item.room_id, notice)
+    lanes: Sequence[Lane] = ()
     async with around.database.transaction() as tx:
         await copying.record(tx, item, case.number, (room, copy), message, mxcs)
         if item.plan["reopens"] or message.kind not in KEEPS_STATE:
-            await cases.set_state(tx, case.number, CaseState.ANSWERED, around.now())
+            lanes = await states.turn(tx, around, case.number, Turn.STAFF_ANSWERED)
         await cases.touch(tx, case.number, around.now())
         await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(case.number)
-
-
-async def _check_still_theirs(around: Surroundings, item: Item, case: Case) -> None:
-    """A plan says where an answer goes; who is in that room may have changed since it was made.
-
-    Raises:
-        Mistake: it would reach somebody else or nobody, and it was not sent before.
-    """
-    assert item.plan is not None
-    assert item.planned_at is not None
-    try:
-        await reachable_room(around, case)
-    except Mistake:
-        room = RoomId(item.plan["room"])
-        if await around.messenger.find_mark(room, around.txn(item, "relay"), since=item.planned_at) is None:
-            raise
 
 
 async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Message) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """Commands of staff. Each answers in the room where it was typed, as a notice; nothing here reaches a customer."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bot.domain import command
 from bot.domain.arrival import Item
-from bot.domain.case import Case, CaseState
+from bot.domain.case import Case, CaseState, Turn
 from bot.domain.command import COMMANDS, Call, Command, Unknown, Verb, Where
 from bot.domain.errors import Mistake
-from bot.domain.ids import UserId
+from bot.domain.ids import Lane, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import checkup, consenting, door, moving, sending, staffing, stuck, verifying
+from bot.flows import checkup, consenting, door, later, moving, ready, sending, staffing, states, stuck, verifying
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, rooms
 
 UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
 
@@ -90,17 +90,19 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
 
 
 async def _answer(order: Order, reply: str, **effects: Any) -> None:
-    """Plan the reply and what comes of the command, say it, and commit: `state` of the case, `accepts` in a room."""
+    """Plan the reply and what comes of the command, say it, and commit: `turn` of the case, `accepts` in a room."""
     around, case = order.around, order.case
-    item = await around.planned(order.item, {"state": None, "accepts": [], "reply": reply, **effects})
+    item = await around.planned(order.item, {"turn": None, "accepts": [], "reply": reply, **effects})
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
+    lanes: Sequence[Lane] = ()
     async with around.database.transaction() as tx:
-        if case and item.plan["state"]:
-            await cases.set_state(tx, case.number, CaseState(item.plan["state"]), around.now())
+        if case and item.plan["turn"]:
+            lanes = await states.turn(tx, around, case.number, Turn(item.plan["turn"]))
         for accepted_room, user in item.plan["accepts"]:
             await rooms.accept(tx, accepted_room, user)
         await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     if case:
         around.bookkeeping.case_changed(case.number)
@@ -118,12 +120,12 @@ async def _close(order: Order) -> None:
     if order.in_case.state is CaseState.CLOSED:
         await _answer(order, order.say("case.already_closed"))
     else:
-        await _answer(order, order.say("case.closed"), state=CaseState.CLOSED.value)
+        await _answer(order, order.say("case.closed"), turn=Turn.CLOSED)
 
 
 async def _reopen(order: Order) -> None:
     if order.in_case.state is CaseState.CLOSED:
-        await _answer(order, order.say("case.reopened"), state=CaseState.OWED.value)
+        await _answer(order, order.say("case.reopened"), turn=Turn.REOPENED)
     else:
         await _answer(order, order.say("case.already_open"))
 
@@ -160,6 +162,9 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.ALLOW: _allow,
     Verb.TRUST: _trust,
     Verb.MOVE: lambda o: moving.move(o.around, o.item, o.in_case, o.rest, o.message),
+    Verb.READY: lambda o: ready.make_ready(o.around, o.item, o.in_case, o.rest),
+    Verb.PICKUP: lambda o: ready.hand_over(o.around, o.item, o.in_case, o.rest),
+    Verb.LATER: lambda o: later.put_off(o.around, o.item, o.in_case, o.rest),
     Verb.STUCK: lambda o: stuck.tell(o.around, o.item, o.case, o.rest),
     Verb.ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=True),
     Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),

@@ -13,15 +13,19 @@ from bot.domain.throttle import Bucket, draw
 from bot.domain.verification import Handshake
 from bot.flows import (
     answer,
+    archiving,
     commands,
     consenting,
     door,
+    escalating,
     gap,
     identities,
+    later,
     membership,
     opening,
     relay,
     sending,
+    silence,
     staffing,
     verifying,
     warning,
@@ -52,6 +56,11 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.WITHDRAWN: withdrawing.confirm,
     ItemKind.QUESTION: consenting.over,
     ItemKind.NEWS: sending.send_news,
+    ItemKind.PUT_OFF: later.ring,
+    ItemKind.ESCALATION: escalating.escalate,
+    ItemKind.SILENCE: silence.close,
+    ItemKind.ARCHIVING: archiving.put_away,
+    ItemKind.RETURN: archiving.bring_back,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""

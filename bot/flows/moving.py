@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from bot.domain.arrival import Item
-from bot.domain.case import Case, CaseState
+from bot.domain.case import Case, Turn
 from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import CaseNumber, EventId, RoomId
 from bot.domain.message import Kind, Message, Outgoing
-from bot.flows import copying
+from bot.flows import copying, states
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, links
 from bot.store.database import Tx
@@ -42,9 +42,10 @@ async def move(around: Surroundings, item: Item, case: Case, rest: str, message:
         await links.forget(tx, [source[1]])
         await links.add(tx, Link(source, (there.room_id, copy), there.number))
         await links.add_files(tx, there.number, (there.room_id, copy), mxcs)
-        await cases.set_state(tx, there.number, CaseState.OWED, around.now())
+        lanes = await states.turn(tx, around, there.number, Turn.CUSTOMER_WROTE)
         await cases.touch(tx, there.number, around.now())
         await arrivals.finish(tx, item)
+    around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(there.number)
 

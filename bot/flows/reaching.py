@@ -1,5 +1,6 @@
 """Where a customer can be written to: to them, encrypted, and to nobody else but whom staff agreed to."""
 
+from bot.domain.arrival import Item
 from bot.domain.case import Case
 from bot.domain.errors import Mistake
 from bot.domain.ids import RoomId
@@ -21,3 +22,19 @@ async def reachable_room(around: Surroundings, case: Case) -> RoomId:
     if not room.is_usable_by(person):
         raise Mistake("case.third_person")
     return room.room_id
+
+
+async def still_reachable(around: Surroundings, item: Item, case: Case) -> None:
+    """A plan says where an answer goes; who is in that room may have changed since it was made.
+
+    Raises:
+        Mistake: it would reach somebody else or nobody, and it was not sent before.
+    """
+    assert item.plan is not None
+    assert item.planned_at is not None
+    try:
+        await reachable_room(around, case)
+    except Mistake:
+        room = RoomId(item.plan["room"])
+        if await around.messenger.find_mark(room, around.txn(item, "relay"), since=item.planned_at) is None:
+            raise

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, assert_never
 
 from bot.domain.arrival import Item, ItemKind, room_lane
-from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, place
+from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, Turn, place
 from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId, derived_item_id
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
@@ -22,6 +22,7 @@ from bot.flows import (
     informing,
     opening,
     own_consents,
+    states,
     withdrawing,
 )
 from bot.flows.copying import CARRIED, FileNotCarried
@@ -228,14 +229,15 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)
+    lanes = [room_lane(case.room_id)] if opens else []
     async with around.database.transaction() as tx:
         await copying.record(tx, item, case.number, (case.room_id, copy), message, mxcs)
         if opens:
             await _add_announcement(tx, around, item, case)
         if opens or message.kind not in AUTOMATIC:
-            await cases.set_state(tx, case.number, CaseState.OWED, around.now())
+            lanes += await states.turn(tx, around, case.number, Turn.CUSTOMER_WROTE)
         await arrivals.finish(tx, item)
-    around.bookkeeping.lanes_changed([room_lane(case.room_id)] if opens else [])
+    around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(case.number)
 

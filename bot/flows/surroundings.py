@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from bot.domain.arrival import Item, ItemKind, room_lane
@@ -58,6 +58,10 @@ class Rules:
     reask_after: timedelta = timedelta(days=365)
     question_lasts: timedelta = timedelta(days=14)
     news_interval: timedelta = timedelta(seconds=3)
+    zone: tzinfo = UTC
+    escalation: tuple[timedelta, ...] = ()  # open time after which somebody else is told that a customer waits
+    close_after: timedelta = timedelta(0)  # nothing from the customer for so long; 0: never
+    archive_after: timedelta = timedelta(0)  # closed for so long; 0: never
 
     @property
     def staff(self) -> frozenset[UserId]:

@@ -55,7 +55,10 @@ def _reply(message: Outgoing) -> Json:
 def _plain(message: Outgoing) -> Json:
     form = Kind.IMAGE if message.form is Kind.STICKER else message.form
     msgtype = "m.notice" if message.notice else _MSGTYPES.get(form, "m.text")
-    content: Json = {"msgtype": msgtype, "body": message.body, "m.mentions": {}}
+    mentions: Json = {"user_ids": list(message.mentions)} if message.mentions else {}
+    if message.everybody:
+        mentions["room"] = True
+    content: Json = {"msgtype": msgtype, "body": message.body, "m.mentions": mentions}
     if message.attachment:
         content |= message.attachment.content
         content["body"] = message.body or message.attachment.file_name

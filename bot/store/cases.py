@@ -5,14 +5,14 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.domain.case import Case, CaseState
+from bot.domain.case import Case, CaseState, Standing
 from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId
 from bot.store import facts
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
 _COLUMNS = (
     "number, customer_id, desk, state, alias, opened_at, room_id, label, previous, card_event, inbox_event,"
-    " closed_at, shown_name, renamed_at, touched_at"
+    " closed_at, shown_name, renamed_at, touched_at, state_since, resumes, archived_at"
 )
 Reader = Database | Tx
 
@@ -34,6 +34,9 @@ def _case(row: Row) -> Case:
         shown_name=row[12],
         renamed_at=from_ms(row[13]) if row[13] is not None else None,
         touched_at=from_ms(row[14]) if row[14] is not None else None,
+        since=from_ms(row[15]),
+        resumes=CaseState(row[16]) if row[16] else None,
+        archived_at=from_ms(row[17]) if row[17] is not None else None,
     )
 
 
@@ -77,9 +80,9 @@ async def plan_new(
     """Give a new case its number and the random alias that will make its room exist once (part of T1b)."""
     number = CaseNumber(await facts.next_number(tx, "case", first=first))
     await tx.run(
-        "INSERT INTO cases (number, customer_id, desk, state, alias, previous, opened_at)"
-        " VALUES (?, ?, ?, 'opening', ?, ?, ?)",
-        *(number, customer, desk, secrets.token_hex(16), previous, to_ms(now)),
+        "INSERT INTO cases (number, customer_id, desk, state, alias, previous, opened_at, state_since)"
+        " VALUES (?, ?, ?, 'opening', ?, ?, ?, ?)",
+        *(number, customer, desk, secrets.token_hex(16), previous, to_ms(now), to_ms(now)),
     )
     return number
 
@@ -101,9 +104,9 @@ async def put_back(
     before = await tx.one("SELECT max(number) FROM cases WHERE customer_id = ? AND number < ?", customer, number)
     await tx.run(
         "INSERT INTO cases (number, customer_id, desk, state, alias, room_id, previous, card_event, inbox_event,"
-        " opened_at, renamed_at) VALUES (?, ?, ?, 'opening', ?, ?, ?, ?, ?, ?, ?)",
+        " opened_at, renamed_at, state_since) VALUES (?, ?, ?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?)",
         *(number, customer, desk, secrets.token_hex(16), room, before[0] if before else None, *cards),
-        *(to_ms(opened_at), to_ms(opened_at)),
+        *(to_ms(opened_at), to_ms(opened_at), to_ms(opened_at)),
     )
     return await get(tx, number)
 
@@ -131,10 +134,36 @@ async def touch(tx: Tx, number: CaseNumber, now: datetime) -> None:
     await tx.run("UPDATE cases SET touched_at = ? WHERE number = ?", to_ms(now), number)
 
 
-async def set_state(tx: Tx, number: CaseNumber, state: CaseState, now: datetime) -> None:
-    """Move a case to a state; closing remembers when."""
-    closed_at = to_ms(now) if state is CaseState.CLOSED else None
-    await tx.run("UPDATE cases SET state = ?, closed_at = ? WHERE number = ?", state.value, closed_at, number)
+async def set_state(tx: Tx, number: CaseNumber, standing: Standing, since: datetime) -> None:
+    """Move a case to a state that it has had since then; only `flows/states` does. Closing remembers when."""
+    closed_at = to_ms(since) if standing.state is CaseState.CLOSED else None
+    await tx.run(
+        "UPDATE cases SET state = ?, resumes = ?, state_since = ?, closed_at = ? WHERE number = ?",
+        *(standing.state, standing.resumes, to_ms(since), closed_at, number),
+    )
+
+
+async def set_archived(tx: Tx, number: CaseNumber, at: datetime | None) -> None:
+    """The room of a closed case has left the Space and staff have left it, or (None) they come back."""
+    await tx.run("UPDATE cases SET archived_at = ? WHERE number = ?", to_ms(at) if at else None, number)
+
+
+async def with_clock(reader: Reader) -> Sequence[Case]:
+    """Return the cases that time does something to: all but those that are put away."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL AND archived_at IS NULL"  # noqa: S608
+    )
+    return tuple(_case(row) for row in rows)
+
+
+async def open_of_desks(reader: Reader, desks: Sequence[DeskId]) -> Sequence[Case]:
+    """Return the open cases of these desks, those first whose state is the oldest."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"  # noqa: S608
+        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY state_since, number",
+        json.dumps(desks),
+    )
+    return tuple(_case(row) for row in rows)
 
 
 async def set_shown_name(tx: Tx, number: CaseNumber, name: str, now: datetime) -> None:

@@ -6,7 +6,7 @@ At the end the world must look exactly as if nothing had happened.
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import pytest
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import RoomId, UserId
-from bot.store import arrivals, staff
+from bot.store import arrivals, pickups, staff
 from tests.flows.shown import only
 from tests.flows.test_verifying import Verifying
 from tests.flows.world import ANNA, BERT, CHEF, JAN, ME, Crash, World, a_world
@@ -231,6 +231,90 @@ async def sending_news(world: World, chat: RoomId) -> None:
         await arrivals.wake_due(tx, world.now())
 
 
+async def making_ready(world: World, chat: RoomId) -> None:
+    """Staff say that it is ready; the customer must get one code, and the table must hold that one."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!fertig")
+
+
+async def handing_over(world: World, chat: RoomId) -> None:
+    """Three wrong codes, one after the other."""
+    await making_ready(world, chat)
+    await world.run()
+    code = await code_of(world)
+    for by in (1, 2, 3):
+        wrong = f"{(int(code) + by) % 10_000:04}"
+        await world.writes(JAN, (await world.case_room(ANNA)).room_id, f"!abholung {wrong}")
+
+
+async def collecting(world: World, chat: RoomId) -> None:
+    """The customer shows the right code."""
+    await making_ready(world, chat)
+    await world.run()
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, f"!abholung {await code_of(world)}")
+
+
+async def code_of(world: World) -> str:
+    pickup = await pickups.of_case(world.database, (await world.case(ANNA)).number)
+    assert pickup
+    return pickup.code
+
+
+async def putting_off(world: World, chat: RoomId) -> None:
+    """Staff put a case off."""
+    await world.says(ANNA, chat, "erste")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!spaeter 2h")
+
+
+async def ringing(world: World, chat: RoomId) -> None:
+    """What a case was put off for has come."""
+    await putting_off(world, chat)
+    await world.run()
+    await fall_due(world, hours=3)
+
+
+async def escalating(world: World, chat: RoomId) -> None:
+    """A customer has waited so long that everybody is called."""
+    levels = (timedelta(minutes=15), timedelta(minutes=30), timedelta(minutes=60))
+    world.rule(hours=Hours(UTC, dict.fromkeys(range(7), ((0, 1440),))), escalation=levels)
+    await world.says(ANNA, chat, "erste")
+    for _ in range(2):
+        await world.passes(minutes=16)
+    await fall_due(world, minutes=30)
+
+
+async def falling_silent(world: World, chat: RoomId) -> None:
+    """A customer has said nothing for long."""
+    world.rule(close_after=timedelta(days=14))
+    await world.says(ANNA, chat, "erste")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "Antwort")
+    await fall_due(world, days=15)
+
+
+async def putting_away(world: World, chat: RoomId) -> None:
+    """A case has been closed for long."""
+    world.rule(archive_after=timedelta(days=30))
+    await answering(world, chat)
+    await world.run()
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+    await fall_due(world, days=31)
+
+
+async def coming_back(world: World, chat: RoomId) -> None:
+    """A customer replies to something in a case whose room was put away."""
+    await putting_away(world, chat)
+    await world.run()
+    assert (await world.case(ANNA)).archived_at
+    event = world.server.rooms[chat].events[-1]["event_id"]
+    await world.writes(ANNA, chat, "noch etwas", **{"m.relates_to": {"m.in_reply_to": {"event_id": event}}})
+
+
+async def fall_due(world: World, **delta: float) -> None:
+    world.later(**delta)
+    async with world.database.transaction() as tx:
+        await arrivals.wake_due(tx, world.now())
+
+
 async def stopping(world: World, chat: RoomId) -> None:
     """A customer who agreed writes STOPP."""
     await agreeing(world, chat)
@@ -260,6 +344,17 @@ STORIES = [
         dismissing,
     ),
     *(letting_in, giving_a_code, taking_back),
+    *(
+        making_ready,
+        handing_over,
+        collecting,
+        putting_off,
+        ringing,
+        escalating,
+        falling_silent,
+        putting_away,
+        coming_back,
+    ),
 ]
 NEW = UserId("@new:example.org")
 MOST_STEPS = 40
@@ -281,6 +376,7 @@ def picture(world: World, story: Story) -> dict[str, object]:
 
 def without_secrets(text: str) -> str:
     """What a new customer is given is something else each time."""
+    text = re.sub(r"Abholcode: \d{4}", "Abholcode: …", re.sub(r"!abholung \d{4}", "!abholung …", text))
     return re.sub(r"[2-9a-z]{4}(-[2-9a-z]{4}){2,3}|kunde-[2-9a-z]{8}|\d\d\.\d\d\.\d{4}", "…", text)
 
 
@@ -303,6 +399,12 @@ def in_order(texts: list[str], story: Story) -> list[str]:
     return sorted(texts) if story in {sending_news, stopping, stopping_before_anything} else texts
 
 
+async def codes_shown(world: World) -> list[bool]:
+    """Whether the code in the table is the one that the customer was told."""
+    said = " ".join(text for room in world.server.rooms.values() for text in room.texts())
+    return [f"Abholcode: {row[0]}." in said for row in await world.database.all("SELECT code FROM pickups")]
+
+
 def without_pictures(text: str) -> str:
     """The pictures of a verification are other ones each time, and so are the salts of the ledger."""
     text = FINGERPRINT.sub("(fingerprint)", text)
@@ -323,6 +425,8 @@ async def facts(world: World) -> dict[str, object]:
         "permits": [tuple(r) for r in await world.database.all("SELECT purpose, state FROM permits")],
         "ledger": [r[0] for r in await world.database.all("SELECT kind FROM ledger_contents ORDER BY kind")],
         "suppressed": len(await world.database.all("SELECT 1 FROM suppression")),
+        "pickups": [tuple(r) for r in await world.database.all("SELECT wrong, done_at IS NULL FROM pickups")],
+        "codes": await codes_shown(world),
         "automatic": len(await world.database.all("SELECT 1 FROM automatic_answers")),
     }
 

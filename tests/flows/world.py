@@ -150,6 +150,13 @@ class World:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
+    async def passes(self, **delta: float) -> None:
+        """Time passes, and what falls due meanwhile is done."""
+        self.later(**delta)
+        async with self.database.transaction() as tx:
+            await arrivals.wake_due(tx, self.now())
+        await self.run()
+
     async def take_in(self, *updates: RoomUpdate) -> None:
         self.sync += 1
         await intake.take_in(self.around, Batch(f"s{self.sync}", updates))
