@@ -35,6 +35,7 @@ class Verb(StrEnum):
     READY = "ready"
     PICKUP = "pickup"
     LATER = "later"
+    DAY_END = "day_end"
 
 
 class Wish(StrEnum):
@@ -70,7 +71,8 @@ COMMANDS: Final = (
     Command(Verb.PICKUP, ("abholung", "pickup"), Where.CASE, "help.pickup"),
     Command(Verb.LATER, ("spaeter", "later", "snooze"), Where.CASE, "help.later"),
     Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close"),
-    Command(Verb.REOPEN, ("auf", "reopen"), Where.CASE, "help.reopen"),
+    Command(Verb.REOPEN, ("auf", "reopen"), Where.ANY_STAFF_ROOM, "help.reopen"),
+    Command(Verb.DAY_END, ("feierabend", "endofday"), Where.ANY_STAFF_ROOM, "help.day_end"),
     Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
     Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask"),

@@ -1,7 +1,7 @@
 """Commands of staff. Each answers in the room where it was typed, as a notice; nothing here reaches a customer."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bot.domain import command
@@ -9,12 +9,28 @@ from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState, Turn
 from bot.domain.command import COMMANDS, Call, Command, Unknown, Verb, Where
 from bot.domain.errors import Mistake
-from bot.domain.ids import Lane, UserId
+from bot.domain.ids import CaseNumber, Lane, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import checkup, consenting, door, later, moving, ready, sending, staffing, states, stuck, verifying
+from bot.flows import (
+    checkup,
+    consenting,
+    day_end,
+    door,
+    later,
+    moving,
+    ready,
+    sending,
+    staffing,
+    states,
+    stuck,
+    verifying,
+)
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, rooms
+from bot.store import arrivals, cases, rooms
+
+MOST_DIGITS = 9
+"""Of the number of a case."""
 
 UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
 
@@ -124,7 +140,21 @@ async def _close(order: Order) -> None:
 
 
 async def _reopen(order: Order) -> None:
-    if order.in_case.state is CaseState.CLOSED:
+    """Open the case of this room again, or from elsewhere the one that is named: staff have left a room put away.
+
+    Raises:
+        Mistake: no case is named.
+    """
+    case = order.case
+    if order.room.kind is not RoomKind.CASE:
+        number = order.rest.removeprefix("#")
+        is_number = number.isdecimal() and len(number) <= MOST_DIGITS
+        case = await cases.find(order.around.database, CaseNumber(int(number))) if is_number else None
+        if case is None or case.room_id is None:
+            raise Mistake("case.reopen_which")
+    assert case is not None, "the room of a case has one"
+    order = replace(order, case=case)
+    if case.state is CaseState.CLOSED or order.item.plan:
         await _answer(order, order.say("case.reopened"), turn=Turn.REOPENED)
     else:
         await _answer(order, order.say("case.already_open"))
@@ -165,6 +195,7 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.READY: lambda o: ready.make_ready(o.around, o.item, o.in_case, o.rest),
     Verb.PICKUP: lambda o: ready.hand_over(o.around, o.item, o.in_case, o.rest),
     Verb.LATER: lambda o: later.put_off(o.around, o.item, o.in_case, o.rest),
+    Verb.DAY_END: lambda o: day_end.walk(o.around, o.item),
     Verb.STUCK: lambda o: stuck.tell(o.around, o.item, o.case, o.rest),
     Verb.ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=True),
     Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),

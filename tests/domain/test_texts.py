@@ -25,6 +25,7 @@ MADE_UP = (
     "month.",
     "weekday.",
     "withheld.",
+    "day_end.",
     *PLAIN_REASONS,
     "stuck.waiting",
     "stuck.parked",

@@ -78,6 +78,20 @@ async def test_a_case_that_was_opened_again_stays(world: World, chat: RoomId) ->
     assert people(room) == {JAN, EVA}, "its time begins anew"
 
 
+async def test_staff_open_it_again_from_the_inbox_by_its_number(world: World, chat: RoomId) -> None:
+    room, inbox = await world.case_room(ANNA), world.made("inbox:annahme")[0]
+    await world.passes(days=31)
+    for text in ("!auf", "!auf 7", "!auf 1001x"):
+        await world.says(JAN, inbox.room_id, text)
+        assert "Diesen Vorgang gibt es nicht" in inbox.texts()[-1]
+    await world.says(JAN, inbox.room_id, "!auf 1001")
+    assert inbox.texts()[-1] == "🔴 Vorgang wieder geöffnet."
+    assert (await world.case(ANNA)).state is CaseState.OWED
+    assert people(room) == {JAN, EVA}
+    await world.says(JAN, inbox.room_id, "!auf 1001")
+    assert inbox.texts()[-1] == "Der Vorgang ist schon offen."
+
+
 async def test_whoever_does_not_want_it_keeps_all_rooms(world: World, chat: RoomId) -> None:
     world.rule(archive_after=timedelta(0))
     await world.passes(days=300)
