@@ -1,6 +1,7 @@
 """`!spaeter`: a case is put off, and rings for whoever did so when the moment has come, if no customer wrote before."""
 
 from datetime import datetime
+from typing import Final
 
 from bot.domain.arrival import Item, ItemKind
 from bot.domain.case import Case, CaseState, Turn
@@ -13,9 +14,12 @@ from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases
 from bot.store.database import from_ms, to_ms
 
+USUAL: Final = "2h"
+"""What is meant if nothing is said."""
+
 
 async def put_off(around: Surroundings, item: Item, case: Case, rest: str) -> None:
-    """Put a case off until the moment that is named.
+    """Put a case off until the moment that is named, or for two hours.
 
     Raises:
         Mistake: no moment that lies ahead is named, or the case is closed.
@@ -23,7 +27,9 @@ async def put_off(around: Surroundings, item: Item, case: Case, rest: str) -> No
     if item.plan is None:
         if case.state is CaseState.CLOSED:
             raise Mistake("case.later_closed")
-        until = moment(rest, around.now(), around.rules.zone, around.rules.hours)
+        # Said before a restore, it was meant from then on; if it has passed meanwhile it rings at once.
+        since = item.sent_at if await around.was_sent(item, "reply") else item.arrived_at
+        until = moment(rest or USUAL, since, around.rules.zone, around.rules.hours)
         if until is None:
             raise Mistake("case.later_usage")
         item = await around.planned(item, {"until": to_ms(until)})

@@ -193,6 +193,50 @@ async def test_nothing_is_sent_twice_and_all_is_known_again(world: World, shuffl
     assert "1 Vorgänge" in told[0]
 
 
+async def test_a_code_from_after_the_backup_is_not_known_and_a_new_one_helps(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "vor der Sicherung")
+    room = await world.case_room(ANNA)
+    backup = await backed_up(world)
+    world.later(hours=1)
+    await world.says(JAN, room.room_id, "!fertig")
+    code = world.server.rooms[chat].texts()[-1].partition("Abholcode: ")[2][:4]
+    sent, links_before = ours(world), await table(world, LINKS)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+    assert await table(world, LINKS) == links_before
+    assert (await world.case(ANNA)).state is CaseState.READY
+    await world.says(JAN, room.room_id, f"!abholung {code}")
+    assert "keinen Code, der noch gilt" in room.texts()[-1]
+    await world.says(JAN, room.room_id, "!fertig")
+    code = world.server.rooms[chat].texts()[-1].partition("Abholcode: ")[2][:4]
+    await world.says(JAN, room.room_id, f"!abholung {code}")
+    assert "🤝" in room.texts()[-1]
+
+
+async def test_a_case_put_off_after_the_backup_rings_when_it_was_to_ring(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "vor der Sicherung")
+    room = await world.case_room(ANNA)
+    backup = await backed_up(world)
+    world.later(hours=1)
+    await world.says(JAN, room.room_id, "!spaeter 3h")
+    sent = ours(world)
+    world.later(hours=2)
+
+    await backup.restore()
+
+    assert ours(world) == sent
+    assert (await world.case(ANNA)).state is CaseState.LATER
+    await world.passes(minutes=50)
+    assert ours(world) == sent
+    await world.passes(minutes=20)
+    assert room.texts()[-1].startswith("⏰ @jan:")
+    assert (await world.case(ANNA)).state is CaseState.OWED
+
+
 async def test_what_was_written_while_nobody_was_there_is_delivered(world: World) -> None:
     chat = await world.chat(ANNA)
     await world.says(ANNA, chat, "vor der Sicherung")

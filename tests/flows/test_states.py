@@ -58,6 +58,15 @@ async def test_what_is_put_off_rings_for_who_did_it_and_goes_back(world: World, 
     assert content["msgtype"] == "m.text"
 
 
+async def test_without_a_moment_it_is_two_hours(world: World, chat: RoomId) -> None:
+    world.rule(hours=None)
+    await world.says(ANNA, chat, "Hallo")
+    room = await orders(world, "!later")
+    assert "bis Montag, 2. März, 12:00 Uhr" in room.texts()[-1]
+    await world.passes(hours=2)
+    assert len(calls(room)) == 1
+
+
 async def test_a_customer_who_writes_ends_it(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "Hallo")
     room = await orders(world, "!spaeter 1h")
@@ -81,7 +90,7 @@ async def test_the_last_moment_counts(world: World, chat: RoomId) -> None:
     assert await state(world) is CaseState.ANSWERED
 
 
-@pytest.mark.parametrize("text", ["!spaeter", "!spaeter bald", "!spaeter 0h"])
+@pytest.mark.parametrize("text", ["!spaeter bald", "!spaeter 0h", "!spaeter gestern"])
 async def test_what_is_no_moment_puts_nothing_off(world: World, chat: RoomId, text: str) -> None:
     await world.says(ANNA, chat, "Hallo")
     room = await orders(world, text)
