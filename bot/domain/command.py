@@ -36,6 +36,9 @@ class Verb(StrEnum):
     PICKUP = "pickup"
     LATER = "later"
     DAY_END = "day_end"
+    BLOCK = "block"
+    MUTE = "mute"
+    UNBLOCK = "unblock"
 
 
 class Wish(StrEnum):
@@ -79,6 +82,9 @@ COMMANDS: Final = (
     Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw"),
     Command(Verb.SURVEY, ("umfrage", "survey"), Where.CASE, "help.survey"),
     Command(Verb.NEWS, ("info", "news"), Where.ADMIN, "help.news"),
+    Command(Verb.MUTE, ("stumm", "mute"), Where.CASE, "help.mute"),
+    Command(Verb.BLOCK, ("sperren", "block"), Where.ANY_STAFF_ROOM, "help.block"),
+    Command(Verb.UNBLOCK, ("entsperren", "unblock"), Where.ANY_STAFF_ROOM, "help.unblock"),
     Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
     Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
     Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),

@@ -13,6 +13,7 @@ from bot.domain.ids import CaseNumber, Lane, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import (
+    blocking,
     checkup,
     consenting,
     day_end,
@@ -68,8 +69,8 @@ async def run(
     rest = called.rest if isinstance(called, Call) else ""
     order = Order(around, item, room, case, rest, message)
     try:
-        if item.plan and "mistake" in item.plan:
-            raise Mistake(item.plan["mistake"], **item.plan["values"])
+        if item.plan and "mistake" in item.plan:  # what was refused stays refused, whatever has changed since
+            raise Mistake(item.plan["mistake"], **item.plan.get("values", {}))
         if isinstance(called, Unknown):
             await _answer(order, _unknown(around, called))
         elif called.command.verb in NOT_AGAIN and await around.was_sent(item, "reply"):
@@ -196,6 +197,9 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.PICKUP: lambda o: ready.hand_over(o.around, o.item, o.in_case, o.rest),
     Verb.LATER: lambda o: later.put_off(o.around, o.item, o.in_case, o.rest),
     Verb.DAY_END: lambda o: day_end.walk(o.around, o.item),
+    Verb.BLOCK: lambda o: blocking.block(o.around, o.item, o.case, o.rest),
+    Verb.MUTE: lambda o: blocking.mute(o.around, o.item, o.in_case, o.rest),
+    Verb.UNBLOCK: lambda o: blocking.unblock(o.around, o.item, o.case, o.rest),
     Verb.STUCK: lambda o: stuck.tell(o.around, o.item, o.case, o.rest),
     Verb.ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=True),
     Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),

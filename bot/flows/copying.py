@@ -11,6 +11,7 @@ from bot.domain.errors import BotschaftError, Refused, Transient
 from bot.domain.ids import CaseNumber, EventId, RoomId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
+from bot.flows.blocking import is_quiet
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, links
 from bot.store.database import Tx
@@ -59,7 +60,7 @@ async def copy(
     outgoing = Outgoing(
         body,
         html=html,
-        notice=message.form is Kind.NOTICE,
+        notice=message.form is Kind.NOTICE or (is_quiet(item) and attachment is None),
         form=Kind.TEXT if message.form is Kind.LOCATION and attachment is None else message.form,
         attachment=attachment,
         replaces=replaces,

@@ -4,9 +4,9 @@ from typing import Any
 
 from bot.domain.arrival import Item
 from bot.domain.ids import EventId, RoomId, UserId
-from bot.flows.intake import messages_of, sent_at
+from bot.flows.intake import is_dropped, messages_of, sent_at
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals
+from bot.store import arrivals, blocks
 
 PAGE = 100
 
@@ -14,9 +14,11 @@ PAGE = 100
 async def fill(around: Surroundings, item: Item) -> None:
     """Read back to the last event we have, or to our own invitation, and put everything in its place at once."""
     events = await read_back(around, item.room_id, item.body["from"], item.body["until"])
+    blocked = await blocks.blocked(around.database, item.arrived_at)
     found = [
         (EventId(event["event_id"]), item.lane, UserId(event["sender"]), sent_at(event, around.now()), event)
         for event in messages_of(tuple(events), around)
+        if not is_dropped(event, blocked)
     ]
     async with around.database.transaction() as tx:
         await arrivals.fill_gap(tx, item, found, around.now())

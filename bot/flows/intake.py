@@ -13,7 +13,7 @@ from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId, de
 from bot.domain.room import PRESENT, Room, RoomKind, fold
 from bot.flows import withdrawing
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, facts, rooms
+from bot.store import arrivals, blocks, facts, rooms
 from bot.store.database import Tx
 
 Event = dict[str, Any]
@@ -66,6 +66,8 @@ async def take_in(
     async with around.database.transaction() as tx:
         if begin:
             await begin(tx)
+        if begin is None and prepare is None:  # what a loss left out may be older than an end that was lost with it
+            taking.blocked = await blocks.blocked(tx, taking.now)
         for update in batch.rooms:
             await taking.room(tx, await prepare(tx, update) if prepare else update)
         for number, event in enumerate(batch.handshakes):
@@ -83,7 +85,8 @@ class _Taking:
         self._around = around
         self._me = around.rules.me
         self._token = token
-        self._now = now
+        self.now = now
+        self.blocked: frozenset[UserId] = frozenset()
         self.lanes: set[Lane] = set()
 
     async def room(self, tx: Tx, update: RoomUpdate) -> None:
@@ -101,7 +104,7 @@ class _Taking:
             await self._add(tx, lane, room, ItemKind.GAP, {"from": update.prev_batch, "until": until}, "gap")
         await self._members(tx, lane, room, known, update)
         for event in update.timeline:
-            if is_for_us(event, self._around):
+            if is_for_us(event, self._around) and not is_dropped(event, self.blocked):
                 await self._event(tx, lane, room, event)
 
     async def _with_customer(self, tx: Tx, room: Room, update: RoomUpdate) -> Room:
@@ -111,7 +114,7 @@ class _Taking:
         person = self._inviter(update) or _only(room.present())
         if person is None or person in self._around.rules.staff | self._around.rules.ignored:
             return room
-        return replace(room, customer_id=await rooms.make_customer(tx, person, self._now))
+        return replace(room, customer_id=await rooms.make_customer(tx, person, self.now))
 
     def _inviter(self, update: RoomUpdate) -> UserId | None:
         for event in update.state:
@@ -138,11 +141,11 @@ class _Taking:
             return
         for event in update.state:
             user, membership = UserId(str(event.get("state_key"))), _membership(event)
-            if event.get("type") != "m.room.member" or user == self._me:
+            if event.get("type") != "m.room.member" or user == self._me or user in self.blocked:
                 continue
             if (before or {}).get(user) != membership and (membership not in PRESENT or membership == "join"):
                 body = {"user": user, "membership": membership}
-                due = self._now + SETTLING if membership == "join" and room.ours else None
+                due = self.now + SETTLING if membership == "join" and room.ours else None
                 name = str(event.get("event_id"))
                 # The event names it, in whichever sync it comes: after a restore it comes in another one again.
                 await self._add(tx, lane, room, ItemKind.MEMBER, body, name, sender=user, due_at=due, token="")
@@ -150,7 +153,7 @@ class _Taking:
     async def handshake(self, tx: Tx, number: int, event: Event) -> None:
         """A step of a verification from device to device. Of people who may not verify us only what has an answer."""
         sender, rules = event.get("sender"), self._around.rules
-        if not isinstance(sender, str) or sender == rules.me or sender in rules.ignored:
+        if not isinstance(sender, str) or sender == rules.me or sender in rules.ignored | self.blocked:
             return
         if sender not in rules.staff and event.get("type") not in ANSWERED_TO_ANYBODY:
             return
@@ -169,8 +172,8 @@ class _Taking:
             room=room.room_id,
             kind=ItemKind.EVENT,
             sender=UserId(event["sender"]),
-            sent_at=sent_at(event, self._now),
-            arrived_at=self._now,
+            sent_at=sent_at(event, self.now),
+            arrived_at=self.now,
             body=event,
         )
         if added:
@@ -206,8 +209,8 @@ class _Taking:
             room=room.room_id,
             kind=kind,
             sender=sender or UserId(""),
-            sent_at=self._now,
-            arrived_at=self._now,
+            sent_at=self.now,
+            arrived_at=self.now,
             body=body,
             due_at=due_at,
         )
@@ -234,6 +237,11 @@ def is_for_us(event: Event, around: Surroundings) -> bool:
         return False
     sender = event.get("sender")
     return isinstance(sender, str) and sender != around.rules.me and sender not in around.rules.ignored
+
+
+def is_dropped(event: Event, blocked: frozenset[UserId]) -> bool:
+    """Tell whether nothing is kept of an event because of who sent it. What they delete is deleted all the same."""
+    return event["sender"] in blocked and redacts(event) is None
 
 
 def sent_at(event: Event, now: datetime) -> datetime:

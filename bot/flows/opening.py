@@ -11,7 +11,7 @@ from bot.domain.case import Case
 from bot.domain.ids import CaseNumber, RoomId, UserId
 from bot.domain.message import Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import staffing
+from bot.flows import blocking, staffing
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
@@ -21,7 +21,8 @@ from bot.store.database import Tx
 async def open_case(around: Surroundings, item: Item, case: Case) -> Case:
     """Make what a new case needs before its first message, and return it as it is then."""
     if case.inbox_event is None:
-        card = Outgoing(around.say("inbox.card_opening", number=str(case.number)))
+        text = around.say("inbox.card_opening", number=str(case.number))
+        card = Outgoing(text, notice=blocking.is_quiet(item))
         event = await around.send(item, "inbox_card", await _inbox_of(around, case), card)
         async with around.database.transaction() as tx:
             await cases.set_inbox_card(tx, case.number, event)

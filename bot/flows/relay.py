@@ -14,6 +14,7 @@ from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import (
     away,
+    blocking,
     choosing,
     consenting,
     copying,
@@ -46,7 +47,8 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
     if item.plan is None:
         async with around.database.transaction() as tx:
             plan, lanes = await _decided(tx, around, item, customer, message)
-            item = await around.plan(tx, item, plan | {"guest": guest})
+            quiet = await blocking.is_muted(tx, around, customer)
+            item = await around.plan(tx, item, plan | {"guest": guest, "quiet": quiet})
         around.bookkeeping.lanes_changed(lanes)
     item = await first_contact.show_first(around, item)
     assert item.plan is not None
@@ -270,14 +272,15 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
     mark = "\n".join(filter(None, marks))
     text = await _said(around, item, message, replaces)
     if message.kind not in CARRIED or message.oversized:
-        outgoing = Outgoing(f"{mark}\n{text}".strip(), replies_to=quotes)
+        outgoing = Outgoing(f"{mark}\n{text}".strip(), notice=blocking.is_quiet(item), replies_to=quotes)
         return await around.send(item, "relay", room, outgoing), ()
     try:
         return await copying.copy(
             around, item, room, message, text=text, mark=mark, replaces=replaces, replies_to=quotes
         )
     except FileNotCarried:
-        copy = await around.send(item, "relay", room, Outgoing(around.say("case.file_not_carried"), replies_to=quotes))
+        line = Outgoing(around.say("case.file_not_carried"), notice=blocking.is_quiet(item), replies_to=quotes)
+        copy = await around.send(item, "relay", room, line)
         sentence = Outgoing(around.say("customer.file_not_carried"), notice=True)
         await around.send(item, "file_not_carried", item.room_id, sentence)
         return copy, ()

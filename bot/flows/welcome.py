@@ -20,7 +20,7 @@ from bot.flows import first_contact
 from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, blocks, cases, rooms
 from bot.store.database import Tx
 
 INVITATION_LASTS = timedelta(hours=6)
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 async def accept(around: Surroundings, item: Item) -> None:
-    """Join, unless a bot that we are told to ignore invited us. The room is judged once we can see it.
+    """Join, unless whoever invited us is ignored or blocked. The room is judged once we can see it.
 
     A server that has not answered for hours is given up: the same person may invite us again, in the same lane.
     """
@@ -39,8 +39,9 @@ async def accept(around: Surroundings, item: Item) -> None:
         log.warning("invitation_given_up")
         await _finish(around, item)
         return
+    blocked = await blocks.blocked(around.database, item.arrived_at)
     try:
-        if item.sender in around.rules.ignored or _is_from_outside(around, item):
+        if item.sender in around.rules.ignored | blocked or _is_from_outside(around, item):
             await around.messenger.leave(item.room_id)
         else:
             await around.messenger.join(item.room_id)

@@ -169,6 +169,24 @@ async def holding(world: World, chat: RoomId) -> None:
         await world.take(room, world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation}))
 
 
+async def blocking(world: World, chat: RoomId) -> None:
+    """Staff block a customer, list, and let them in again without ringing; what was written meanwhile is gone."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, room, "!sperren 7d")
+    await world.writes(ANNA, chat, "verloren")
+    for text in ("!sperren", "!entsperren", "!stumm 30d", "!sperren bald"):
+        await world.writes(JAN, room, text)
+
+
+async def muting(world: World, chat: RoomId) -> None:
+    """What a muted customer writes arrives once."""
+    await world.says(ANNA, chat, "erste")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!stumm 30d")
+    await world.writes(ANNA, chat, "leise")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!sperren 7d")
+
+
 async def hiring(world: World, chat: RoomId) -> None:
     """An admin takes somebody in while a case is open."""
     await world.says(ANNA, chat, "erste")
@@ -343,7 +361,7 @@ STORIES = [
         hiring,
         dismissing,
     ),
-    *(letting_in, giving_a_code, taking_back),
+    *(letting_in, giving_a_code, taking_back, blocking, muting),
     *(
         making_ready,
         handing_over,
@@ -420,6 +438,7 @@ async def facts(world: World) -> dict[str, object]:
         "signed": world.server.signed,
         "staff": world.around.rules.staff,
         "changes": await staff.changes(world.database),
+        "blocks": [tuple(row)[1:] for row in await world.database.all("SELECT * FROM blocks")],
         "given": given_once(world),
         "consents": [tuple(r) for r in await world.database.all("SELECT purpose, standing FROM consents")],
         "permits": [tuple(r) for r in await world.database.all("SELECT purpose, state FROM permits")],

@@ -69,7 +69,7 @@ async def test_an_entry_shares_the_commit_of_its_cause(tmp_path: Path) -> None:
 async def _append_and_fail(database: Database) -> None:
     async with database.transaction() as tx:
         await ledger.append(tx, LedgerKind.GIVEN, {}, subject=ANNA, at=AT)
-        await tx.run("INSERT INTO customers VALUES (NULL, NULL, NULL, NULL, NULL)")
+        await tx.run("INSERT INTO customers DEFAULT VALUES")
 
 
 async def test_the_stored_tree_is_that_of_pymerkle(tmp_path: Path) -> None:
