@@ -104,7 +104,11 @@ class _Taking:
             await self._add(tx, lane, room, ItemKind.GAP, {"from": update.prev_batch, "until": until}, "gap")
         await self._members(tx, lane, room, known, update)
         for event in update.timeline:
-            if is_for_us(event, self._around) and not is_dropped(event, self.blocked):
+            if not is_for_us(event, self._around):
+                continue
+            if is_dropped(event, self.blocked):
+                await self._of_blocked(tx, lane, room, event)
+            else:
                 await self._event(tx, lane, room, event)
 
     async def _with_customer(self, tx: Tx, room: Room, update: RoomUpdate) -> Room:
@@ -179,6 +183,14 @@ class _Taking:
         if added:
             self.lanes.add(lane)
             await self._heed(tx, ItemId(event["event_id"]))
+
+    async def _of_blocked(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
+        """Nothing of it is kept, unless it may take a consent back: then it is read for that alone, and is gone."""
+        person = await rooms.of_user(tx, UserId(event["sender"]))
+        may_withdraw = self._around.privacy and person and await withdrawing.has_something(tx, person)
+        if may_withdraw and not await arrivals.get(tx, event["event_id"]):
+            await self._event(tx, lane, room, event)
+            await withdrawing.read_only(tx, ItemId(event["event_id"]))
 
     async def _heed(self, tx: Tx, item_id: ItemId) -> None:
         """What takes a consent back must not stand behind what waits."""

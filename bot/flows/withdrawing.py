@@ -24,6 +24,7 @@ from bot.store.database import Tx
 
 LONGEST_WORDS = 200  # characters of a decision that go on record
 MOST_READ = 2000  # characters of a message in clear
+OF_BLOCKED: Final = "blocked"
 LOOK_AGAIN = timedelta(seconds=30)
 GIVE_UP_AFTER = timedelta(days=1)
 """How long what cannot be decrypted is looked at again; its own item goes on waiting for the key after that."""
@@ -114,7 +115,7 @@ async def look_at(tx: Tx, around: Surroundings, item: Item) -> list[Lane]:
     taken = await _in_clear(tx, around, item, person)
     if taken:
         return await apply(tx, around, item, person, taken)
-    if item.body.get("type") != "m.room.encrypted" or not await _has_something(tx, person):
+    if item.body.get("type") != "m.room.encrypted" or not await has_something(tx, person):
         return []
     lane = aside_lane(item.id)
     await _add(tx, around, item, ItemKind.HEED, lane, {"item": item.id})
@@ -142,10 +143,19 @@ async def _in_clear(tx: Tx, around: Surroundings, item: Item, person: CustomerId
     return Taken(said.purpose, "words", words) if said and not is_answer else None
 
 
-async def _has_something(tx: Tx, person: CustomerId) -> bool:
+async def has_something(tx: Tx, person: CustomerId) -> bool:
     """Tell whether there is anything to take back: a yes, or a question that a yes may be under way to."""
     known = await consents.of_customer(tx, person)
     return any(found.standing in {Standing.GIVEN, Standing.REQUESTED} for found in known)
+
+
+async def read_only(tx: Tx, item_id: ItemId) -> None:
+    """Part of T1: this is of somebody blocked. What stood in clear has had its effect; the rest ends once read."""
+    item = await arrivals.get(tx, item_id)
+    if item and item.body.get("type") == "m.room.encrypted":
+        await arrivals.set_aside(tx, item, OF_BLOCKED)
+    elif item:
+        await arrivals.finish(tx, item)
 
 
 async def heed(around: Surroundings, item: Item) -> None:
@@ -164,6 +174,8 @@ async def heed(around: Surroundings, item: Item) -> None:
         person = await rooms.of_user(tx, waiting.sender)
         if person and isinstance(reading, Message):
             lanes = await take(tx, around, waiting, person, reading) or []
+        if waiting.reason == OF_BLOCKED:
+            await arrivals.finish(tx, waiting)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed(lanes)
 

@@ -191,6 +191,11 @@ async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
     )
 
 
+async def set_aside(tx: Tx, item: Item, reason: str) -> None:
+    """The item is not handled itself; whoever reads it ahead ends it."""
+    await tx.run("UPDATE arrivals SET state = 'waiting', reason = ? WHERE id = ? AND state = 'new'", reason, item.id)
+
+
 async def hold(tx: Tx, item: Item, reason: str, until: datetime | None, plan: dict[str, Any]) -> None:
     """The item steps aside with what it has planned, until somebody decides or its time has come, if it has one."""
     await tx.run(
@@ -253,8 +258,8 @@ async def drop_news(tx: Tx, lane: Lane, purpose: str | None) -> int:
 async def stuck(reader: Reader, lane: str | None = None) -> list[Item]:
     """Return what waits for a key or an answer, or is parked, of one lane or of all, the oldest first."""
     rows = await reader.all(
-        f"SELECT {_COLUMNS} FROM arrivals WHERE (state = 'parked' OR (state = 'waiting' AND reason != ''))"  # noqa: S608
-        " AND (lane = ?1 OR ?1 IS NULL) ORDER BY seq, sub",
+        f"SELECT {_COLUMNS} FROM arrivals WHERE state IN ('parked', 'waiting')"  # noqa: S608
+        " AND (state = 'parked' OR reason NOT IN ('', 'blocked')) AND (lane = ?1 OR ?1 IS NULL) ORDER BY seq, sub",
         lane,
     )
     return [_item(row) for row in rows]

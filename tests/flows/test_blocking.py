@@ -2,9 +2,11 @@
 
 import pytest
 
+from bot.domain.consent import Standing
 from bot.domain.ids import RoomId, UserId
 from bot.flows.intake import Batch, RoomUpdate, take_in
 from bot.store import arrivals, blocks
+from tests.flows.consents import agreed, says, standing
 from tests.flows.shown import only
 from tests.flows.world import ANNA, BERT, CHEF, JAN, World
 
@@ -207,3 +209,18 @@ async def test_no_table_says_who_blocked_somebody(world: World, chat: RoomId) ->
     rows = [str(tuple(row)) for row in await world.database.all("SELECT * FROM blocks")]
     assert len(rows) == 1
     assert not [user for user in (JAN, CHEF, UserId(ANNA)) if user in rows[0]]
+
+
+async def test_who_is_blocked_can_take_a_consent_back_and_nothing_else_of_it_is_heard(world: World) -> None:
+    chat, _ = await agreed(world)
+    await orders(world, "!sperren 7d")
+    before = (await world.case_room(ANNA)).texts()
+    await says(world, ANNA, chat, "nur ein Ärgernis")
+    assert (await world.case_room(ANNA)).texts() == before
+    await says(world, ANNA, chat, "stopp")
+    assert await standing(world) is Standing.WITHDRAWN
+    after = (await world.case_room(ANNA)).texts()
+    assert "stopp" not in after
+    assert len(after) == len(before) + 1, "staff are told of the withdrawal itself"
+    kept = "SELECT 1 FROM arrivals WHERE kind IN ('event', 'heed') AND (state != 'done' OR body IS NOT NULL)"
+    assert await world.database.all(kept) == []
