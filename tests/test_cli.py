@@ -45,7 +45,7 @@ def botschaft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("BOTSCHAFT_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(cli, "PLACES", (Path("botschaft.toml"), tmp_path / "config" / "botschaft.toml"))
+    monkeypatch.setattr("bot.cli.common.PLACES", (Path("botschaft.toml"), tmp_path / "config" / "botschaft.toml"))
 
     def run(*words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["botschaft", *words])
@@ -232,7 +232,7 @@ def test_check_config_looks_at_the_texts(botschaft: Botschaft, tmp_path: Path, m
     texts.mkdir()
     (texts / "de.toml").write_text('a = "x"\n')
     (texts / "en.toml").write_text('b = "x"\n')
-    monkeypatch.setattr(cli, "resource_dir", lambda _name: tmp_path)
+    monkeypatch.setattr("bot.cli.setting_up.resource_dir", lambda _name: tmp_path)
 
     ended = botschaft("check-config")
 
@@ -407,7 +407,7 @@ def test_a_failure_of_ours_is_a_sentence(botschaft: Botschaft, monkeypatch: pyte
     def stop(*_: object) -> None:
         raise Fatal("The server [does] not answer.\nLook at it.")
 
-    monkeypatch.setattr(cli, "load_settings", stop)
+    monkeypatch.setattr("bot.cli.serving.load_settings", stop)
 
     assert botschaft("health") == Outcome(1, "", "✗ The server [does] not answer.\n✗ Look at it.\n")
 
@@ -416,7 +416,7 @@ def test_an_unexpected_failure_shows_no_values(botschaft: Botschaft, monkeypatch
     def stop(*_: object) -> None:
         raise ValueError("Meine Bremse quietscht @anna:elsewhere.example")
 
-    monkeypatch.setattr(cli, "load_settings", stop)
+    monkeypatch.setattr("bot.cli.serving.load_settings", stop)
 
     ended = botschaft("health")
 

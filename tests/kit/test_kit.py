@@ -210,7 +210,7 @@ def run(monkeypatch: pytest.MonkeyPatch, typed: str | None, *words: str) -> int:
     """Run `init` with somebody who types, or with nobody at a terminal."""
     monkeypatch.setattr(sys, "argv", ["botschaft", "init", *words])
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed or ""))
-    monkeypatch.setattr(cli, "_is_terminal", lambda: typed is not None)
+    monkeypatch.setattr("bot.cli.setting_up._is_terminal", lambda: typed is not None)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0)

@@ -3,16 +3,15 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bot import app, bundle
+from bot.cli.common import ConfigOption, YesOption, confirm, load, out
 from bot.domain.errors import Fatal, Refused, Transient
 from bot.domain.ids import UserId
 from bot.domain.ledger.audit import Claim, Report
@@ -26,7 +25,6 @@ from bot.settings import Settings
 from bot.store import facts, ledger, rooms
 from bot.store.database import Database, utc_now
 
-out = Console(highlight=False)
 ANCHOR = "The anchor in the admin room"
 MOST_FINDINGS = 100
 ONLY_LOCAL = (
@@ -44,59 +42,54 @@ ACCEPTED = (
     "is written into the ledger and cannot be undone."
 )
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Default: BOTSCHAFT_CONFIG, ./botschaft.toml or /config/botschaft.toml.")
-]
+
+ledger_commands = typer.Typer(
+    no_args_is_help=True, help="The ledger of consents: check it, show it, take it elsewhere."
+)
 
 
-def commands(load: Callable[[Path | None], Settings]) -> typer.Typer:
-    """Return the commands; `load` reads the configuration."""
-    group = typer.Typer(no_args_is_help=True, help="The ledger of consents: check it, show it, take it elsewhere.")
+@ledger_commands.command()
+def verify(
+    config: ConfigOption = None,
+    checkpoint: Annotated[
+        list[Path], typer.Option(help="A checkpoint or a customer's .tlog-proof that was kept elsewhere; repeat.")
+    ] = [],  # noqa: B006
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the server for the anchor.")] = False,
+) -> None:
+    """Compute everything anew and compare it with all checkpoints; name every entry that is not what it was."""
+    asyncio.run(_verify(load(config), checkpoint, offline=offline))
 
-    @group.command()
-    def verify(
-        config: ConfigOption = None,
-        checkpoint: Annotated[
-            list[Path], typer.Option(help="A checkpoint or a customer's .tlog-proof that was kept elsewhere; repeat.")
-        ] = [],  # noqa: B006
-        offline: Annotated[bool, typer.Option("--offline", help="Do not ask the server for the anchor.")] = False,
-    ) -> None:
-        """Compute everything anew and compare it with all checkpoints; name every entry that is not what it was."""
-        asyncio.run(_verify(load(config), checkpoint, offline=offline))
 
-    @group.command()
-    def export(folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigOption = None) -> None:
-        """Write a bundle without personal data that an auditor checks with tools of their own (VERIFY.md)."""
-        asyncio.run(_export(load(config), folder))
+@ledger_commands.command()
+def export(folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigOption = None) -> None:
+    """Write a bundle without personal data that an auditor checks with tools of their own (VERIFY.md)."""
+    asyncio.run(_export(load(config), folder))
 
-    @group.command()
-    def checkpoint(
-        config: ConfigOption = None, file: Annotated[Path | None, typer.Option(help="Write it into this file.")] = None
-    ) -> None:
-        """Sign how far the ledger goes now. Mail it to somebody outside: only such a copy binds us ourselves."""
-        asyncio.run(_checkpoint(load(config), file))
 
-    @group.command()
-    def show(
-        entry: Annotated[str, typer.Argument(help="Number or fingerprint; without it the last ones.")] = "",
-        config: ConfigOption = None,
-        proof: Annotated[Path | None, typer.Option(help="Write its proof (.tlog-proof) into this file.")] = None,
-    ) -> None:
-        """Show the last entries, or one of them with all it says, which may be personal."""
-        asyncio.run(_show(load(config), entry, proof))
+@ledger_commands.command()
+def checkpoint(
+    config: ConfigOption = None, file: Annotated[Path | None, typer.Option(help="Write it into this file.")] = None
+) -> None:
+    """Sign how far the ledger goes now. Mail it to somebody outside: only such a copy binds us ourselves."""
+    asyncio.run(_checkpoint(load(config), file))
 
-    @group.command("accept-loss")
-    def accept_loss(
-        config: ConfigOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False
-    ) -> None:
-        """Go on although the ledger has less than its anchor knew, on record, under a new name. Stop the bot first."""
-        settings = load(config)
-        out.print(ACCEPTED, soft_wrap=True)
-        if not yes and not typer.confirm("Go on?"):
-            raise Fatal("Nothing was changed.")
-        asyncio.run(_accept_loss(settings))
 
-    return group
+@ledger_commands.command()
+def show(
+    entry: Annotated[str, typer.Argument(help="Number or fingerprint; without it the last ones.")] = "",
+    config: ConfigOption = None,
+    proof: Annotated[Path | None, typer.Option(help="Write its proof (.tlog-proof) into this file.")] = None,
+) -> None:
+    """Show the last entries, or one of them with all it says, which may be personal."""
+    asyncio.run(_show(load(config), entry, proof))
+
+
+@ledger_commands.command("accept-loss")
+def accept_loss(config: ConfigOption = None, yes: YesOption = False) -> None:
+    """Go on although the ledger has less than its anchor knew, on record, under a new name. Stop the bot first."""
+    settings = load(config)
+    confirm(ACCEPTED, yes=yes)
+    asyncio.run(_accept_loss(settings))
 
 
 def _own(settings: Settings) -> Ledger:
