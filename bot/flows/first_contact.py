@@ -11,11 +11,11 @@ import structlog
 
 from bot.domain.arrival import Item
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import CustomerId
+from bot.domain.ids import CustomerId, derived_item_id
 from bot.domain.message import Outgoing
 from bot.domain.purpose import PrivacyText
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, consents, privacy_texts
+from bot.store import arrivals, cases, consents, privacy_texts, rooms
 from bot.store.database import Database, Tx
 
 PATIENCE = timedelta(minutes=10)
@@ -55,8 +55,11 @@ async def show(around: Surroundings, item: Item) -> bool:
     text = await privacy_texts.registered(around.database, item.plan["notice"])
     if await consents.knows_notice(around.database, customer, text):
         return True
+    # Whichever item shows it, also after a restore that forgot which did: the same person, room and text bear one mark.
+    user = await rooms.user_of(around.database, customer)
+    once = replace(item, id=derived_item_id(around.key, "notice", user, item.room_id, text.sha256))
     try:
-        event = await around.send(item, "notice", item.room_id, Outgoing(text.text))
+        event = await around.send(once, "notice", item.room_id, Outgoing(text.text))
     except (Transient, Refused) as error:
         left = item.arrived_at + PATIENCE - around.now()
         if left > timedelta(0) and not await consents.notice_failed(around.database, customer):
