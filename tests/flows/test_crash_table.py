@@ -409,6 +409,8 @@ def given_once(world: World) -> dict[str, object]:
     }
 
 
+ABOUT_PEOPLE = "subject IS NOT NULL ORDER BY kind"
+"""What a start publishes is there or not, depending on whether there was one."""
 FINGERPRINT = re.compile(r"\b[A-Z2-7]{4}-[A-Z2-7]{4}-[A-Z2-7]{4}\b")
 
 
@@ -442,7 +444,7 @@ async def facts(world: World) -> dict[str, object]:
         "given": given_once(world),
         "consents": [tuple(r) for r in await world.database.all("SELECT purpose, standing FROM consents")],
         "permits": [tuple(r) for r in await world.database.all("SELECT purpose, state FROM permits")],
-        "ledger": [r[0] for r in await world.database.all("SELECT kind FROM ledger_contents ORDER BY kind")],
+        "ledger": [r[0] for r in await world.database.all(f"SELECT kind FROM ledger_contents WHERE {ABOUT_PEOPLE}")],
         "suppressed": len(await world.database.all("SELECT 1 FROM suppression")),
         "pickups": [tuple(r) for r in await world.database.all("SELECT wrong, done_at IS NULL FROM pickups")],
         "codes": await codes_shown(world),
