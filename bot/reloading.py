@@ -102,11 +102,13 @@ def taken_over(
 
     A value holds at once if it makes other rules: every flow asks the rules each time, and nothing else at all.
     """
-    holds, found = running, []
+    holds, found, wanted = running, [], rules_of(fresh)
     for section, key, before, after in _differing(running, fresh):
         tried = _with(holds, section, key, after)
         name = f"{section}.{key}" if key else section
-        at_once = name not in READ_AT_A_START and (name in FOLLOWED or rules_of(tried) != rules_of(holds))
+        # Some values matter only beside others, like holidays where there are hours: both ways of looking count.
+        is_in_rules = rules_of(tried) != rules_of(holds) or rules_of(_with(fresh, section, key, before)) != wanted
+        at_once = name not in READ_AT_A_START and (name in FOLLOWED or is_in_rules)
         found.append(Difference(name, _shown(before, after), at_once))
         holds = tried if at_once else holds
     return _with_desks(holds, fresh, found), found

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
@@ -117,12 +118,17 @@ Span = Annotated[tuple[int, int], BeforeValidator(_span)]
 Days = Annotated[tuple[date, date], BeforeValidator(_days)]
 
 
+@cache  # what stays the same must also be equal: a reload compares the rules to tell what holds at once
 def public_holidays(place: str) -> Callable[[date], bool]:
     """Return what tells the public holidays of a place, by its ISO 3166-2 code or that of a whole country.
+
+    Nowhere there are none.
 
     Raises:
         ValueError: nothing is known of this place.
     """
+    if not place:
+        return lambda day: False
     # Only who wants it pays for it: the calendar takes 19 MiB.
     from holidays import country_holidays  # noqa: PLC0415
 
@@ -354,8 +360,7 @@ class HoursSettings(_Section):
     @field_validator("holidays")
     @classmethod
     def _known_place(cls, place: str) -> str:
-        if place:
-            public_holidays(place)
+        public_holidays(place)
         return place
 
     @field_validator(*DAYS)
@@ -370,8 +375,7 @@ class HoursSettings(_Section):
         weekly = {number: tuple(getattr(self, day)) for number, day in enumerate(DAYS)}
         if not any(weekly.values()):
             return None
-        is_holiday = public_holidays(self.holidays) if self.holidays else lambda day: False
-        return Hours(ZoneInfo(self.time_zone), weekly, tuple(self.closed), is_holiday)
+        return Hours(ZoneInfo(self.time_zone), weekly, tuple(self.closed), public_holidays(self.holidays))
 
 
 class StorageSettings(_Section):

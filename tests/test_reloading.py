@@ -95,6 +95,20 @@ async def test_staff_come_and_leave_at_once(tmp_path: Path, started: Start) -> N
         assert await running.reload_with(running.file.read_text()) == world.around.say("admin.reload_same")
 
 
+@pytest.mark.parametrize("holidays", ["", 'holidays = "DE-BY"'])
+async def test_with_opening_hours_too_what_needs_a_restart_is_said_to(
+    tmp_path: Path, started: Start, holidays: str
+) -> None:
+    async with a_world(tmp_path) as world:
+        running = started(world)
+        hours = f'{FILE}[hours]\nmonday = ["08:00-17:00"]\n{holidays}\n'
+        await running.reload_with(hours)
+        said = await running.reload_with(hours.replace("https://matrix.example.org", "https://m.example.org"))
+        assert "homeserver.url" in said
+        assert "Neustart" in said
+        assert "hours" not in said
+
+
 async def test_limits_texts_and_names_hold_at_once(tmp_path: Path, started: Start) -> None:
     async with a_world(tmp_path) as world:
         running = started(world)
