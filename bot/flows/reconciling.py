@@ -94,6 +94,7 @@ class _Look:
         self.found: dict[TxnId, Place] = {}
         self._unknown: list[CaseNumber] = []
         self._rebuilt = 0
+        self._came: list[UserId] = []
 
     async def write_down(self, tx: Tx) -> None:
         """Write down, in the commit of T1, what must be known before anything is decided."""
@@ -218,7 +219,8 @@ class _Look:
     async def _staff(self, tx: Tx) -> None:
         """Who left the team or came to it since: we had put them out of the Space, or invited them there and to a desk.
 
-        The orders come again, but before that nobody who left may be invited to anything.
+        The orders come again, but before that nobody who left may be invited to anything. Who moved is the server's
+        word: so nobody comes whom no order could have taken in, and the admins hear of everybody who does.
         """
         left: set[UserId] = set()
         came: set[UserId] = set()
@@ -233,7 +235,10 @@ class _Look:
                 desks |= {user: room.desk for user, membership in moved.items() if membership == "invite"}
         for user in left & self._around.rules.staff:
             await staff.remove(tx, user, self._around.now())
-        for user in (came & desks.keys()) - self._around.rules.staff:
+        home = self._around.rules.me.partition(":")[2]
+        new = (came & desks.keys()) - self._around.rules.staff - self._around.rules.ignored
+        self._came = sorted(user for user in new if user.partition(":")[2] == home)
+        for user in self._came:
             await staff.add(tx, user, desks[user], self._around.now())
 
     def _moved(self, update: RoomUpdate) -> dict[UserId, str]:
@@ -256,6 +261,7 @@ class _Look:
             "found": str(len(self.found)),
             "cases": str(self._rebuilt),
             "unknown": names,
+            "came": ", ".join(self._came) or "–",
         }
         await arrivals.add(
             tx,

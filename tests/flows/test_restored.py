@@ -472,7 +472,22 @@ async def test_who_left_the_team_since_is_not_let_in_for_a_moment_and_who_came_s
     assert world.around.rules.staff == {JAN, TOM, CHEF}
     assert not [call for call in world.server.calls[before:] if call in {"invite", "remove"}]
     assert [text for text in world.made("admin")[0].texts() if "💾" not in text] == texts
+    assert f"im Team: {TOM} (" in world.made("admin")[0].texts()[-1]
     assert world.made("inbox:annahme")[0].members[EVA] == "leave"
+
+
+async def test_whom_only_the_server_says_we_invited_does_not_join_the_team_unseen(world: World) -> None:
+    """Whoever runs the server can invite in our name, but gives no order: nobody elsewhere comes, and all are named."""
+    near, far = UserId("@spy:example.org"), UserId("@spy:elsewhere.example")
+    backup = await backed_up(world)
+    for mark in ("space", "inbox:annahme"):
+        for user in (near, far, *world.rules.ignored):
+            moved(world, mark, user, "invite")
+
+    await backup.restore()
+
+    assert world.around.rules.staff == {JAN, EVA, CHEF, near}
+    assert any("💾" in text and f"im Team: {near} (" in text for text in world.made("admin")[0].texts())
 
 
 async def test_what_the_hours_say_now_is_not_said_about_messages_of_before(world: World) -> None:
