@@ -140,7 +140,7 @@ async def make(settings: Settings, config: str, progress: Progress) -> Made:
     progress("writing down that it is whole", 0)
     async with stored(settings, as_it_is=True) as database, database.transaction() as tx:
         await facts.put(tx, facts.LAST_BACKUP, now.isoformat())
-    deleted = _thin_out(folder, settings.backup.keep)
+    deleted = _thin_out(folder, settings.backup.keep, file)
     return Made(file, file.stat().st_size, time.monotonic() - began, deleted)
 
 
@@ -163,9 +163,13 @@ def _write(
     progress("putting it in place", 0)
 
 
-def _thin_out(folder: Path, keep: int) -> int:
-    """Delete the oldest backups of a folder beyond so many; 0 keeps all. Returns how many went."""
-    old = _backups(folder)[keep:] if keep else []
+def _thin_out(folder: Path, keep: int, made: Path) -> int:
+    """Delete the oldest backups of a folder beyond so many; 0 keeps all. Returns how many went.
+
+    The one that was just made stays, also where a clock that was wrong has left names that seem newer.
+    """
+    others = [file for file in _backups(folder) if file != made]
+    old = others[keep - 1 :] if keep else []
     for file in old:
         file.unlink()
     return len(old)
@@ -173,7 +177,7 @@ def _thin_out(folder: Path, keep: int) -> int:
 
 def _backups(folder: Path) -> list[Path]:
     """Return the whole backups of a folder, the newest first: their names begin with their time."""
-    return sorted(folder.glob(f"botschaft-*{ENDING}"), reverse=True)
+    return sorted(folder.glob(f"botschaft-[0-9]*{ENDING}"), reverse=True)
 
 
 def newest(settings: Settings) -> Path:

@@ -224,6 +224,16 @@ async def test_as_many_stay_as_the_admin_wants(house: House) -> None:
     assert backup.newest(house.settings).name == max(file.name for file in files)
 
 
+async def test_a_clock_that_was_wrong_costs_no_new_backup_and_keys_are_not_counted(house: House) -> None:
+    target = house.settings.backup.target
+    target.mkdir()
+    names = ["botschaft-20991231-000000-000000.age", "botschaft-20991230-000000-000000.age", "botschaft-key.age"]
+    for name in names:
+        (target / name).write_bytes(b"x")
+    made = await house.make()
+    assert house.left() == sorted([made.name, names[0], names[2]])
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
