@@ -44,42 +44,42 @@ class Turn(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Phase:
     """The state of a case; `resumes` is where it goes back to, set exactly while it is put off."""
 
     state: CaseState
     resumes: CaseState | None = None
 
 
-def turned(standing: Standing, turn: Turn, *, awaits_pickup: bool = False) -> Standing:
+def turned(phase: Phase, turn: Turn, *, awaits_pickup: bool = False) -> Phase:
     """Return the state after something happened. `awaits_pickup`: the customer holds a code that was not used yet.
 
     What is put off stays so whatever staff do, since nobody asked to forget the reminder; the customer ends it.
     """
-    state = standing.state
+    state = phase.state
     match turn:
         case Turn.CUSTOMER_WROTE:
-            return Standing(CaseState.OWED)
+            return Phase(CaseState.OWED)
         case Turn.STAFF_ANSWERED:
             answered = CaseState.READY if awaits_pickup else CaseState.ANSWERED
-            return Standing(state, answered) if state is CaseState.LATER else Standing(answered)
+            return Phase(state, answered) if state is CaseState.LATER else Phase(answered)
         case Turn.PICKED_UP if state is not CaseState.CLOSED:
-            return Standing(state, CaseState.ANSWERED) if state is CaseState.LATER else Standing(CaseState.ANSWERED)
+            return Phase(state, CaseState.ANSWERED) if state is CaseState.LATER else Phase(CaseState.ANSWERED)
         case Turn.MADE_READY:
-            return Standing(CaseState.READY)
+            return Phase(CaseState.READY)
         case Turn.PUT_OFF if state not in {CaseState.CLOSED, CaseState.LATER}:
-            return Standing(CaseState.LATER, CaseState.OWED if state is CaseState.OPENING else state)
-        case Turn.RANG if standing.resumes:
-            return Standing(standing.resumes)
+            return Phase(CaseState.LATER, CaseState.OWED if state is CaseState.OPENING else state)
+        case Turn.RANG if phase.resumes:
+            return Phase(phase.resumes)
         case Turn.CLOSED:
-            return Standing(CaseState.CLOSED)
+            return Phase(CaseState.CLOSED)
         case Turn.REOPENED if state is CaseState.CLOSED:
-            return Standing(CaseState.OWED)
+            return Phase(CaseState.OWED)
         case _:
-            return standing
+            return phase
 
 
-def begins_anew(before: Standing, after: Standing, turn: Turn) -> bool:
+def begins_anew(before: Phase, after: Phase, turn: Turn) -> bool:
     """Tell whether time in a state counts from now: it is another one, or staff said something new in it.
 
     Not when the customer writes once more: they have waited since the first time.
@@ -119,9 +119,9 @@ class Case:
     archived_at: datetime | None = None
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> Phase:
         """Its state, and where it goes back to."""
-        return Standing(self.state, self.resumes)
+        return Phase(self.state, self.resumes)
 
     @property
     def name(self) -> str:

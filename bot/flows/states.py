@@ -27,12 +27,12 @@ STATES: Final = {
 async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn) -> Sequence[Lane]:
     """Move a case on, as part of T2; return the lanes that have something to do after the commit."""
     case = await cases.get(tx, number)
-    standing = turned(case.standing, happened, awaits_pickup=await pickups.is_awaited(tx, number))
-    anew = begins_anew(case.standing, standing, happened) or case.since is None
-    if anew or standing != case.standing:
-        await cases.set_state(tx, number, standing, around.now() if anew else case.since or around.now())
+    phase = turned(case.phase, happened, awaits_pickup=await pickups.is_awaited(tx, number))
+    anew = begins_anew(case.phase, phase, happened) or case.since is None
+    if anew or phase != case.phase:
+        await cases.set_state(tx, number, phase, around.now() if anew else case.since or around.now())
     lanes = [room_lane(case.room_id)] if case.room_id and case.archived_at else []
-    if lanes and standing.state is not CaseState.CLOSED:
+    if lanes and phase.state is not CaseState.CLOSED:
         await cases.set_archived(tx, number, None)
         await _add_return(tx, around, case)
     await start_clock(tx, around, await cases.get(tx, number))

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.domain.case import Case, CaseState, Standing
+from bot.domain.case import Case, CaseState, Phase
 from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId
 from bot.store import facts
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
@@ -134,12 +134,12 @@ async def touch(tx: Tx, number: CaseNumber, now: datetime) -> None:
     await tx.run("UPDATE cases SET touched_at = ? WHERE number = ?", to_ms(now), number)
 
 
-async def set_state(tx: Tx, number: CaseNumber, standing: Standing, since: datetime) -> None:
+async def set_state(tx: Tx, number: CaseNumber, phase: Phase, since: datetime) -> None:
     """Move a case to a state that it has had since then; only `flows/states` does. Closing remembers when."""
-    closed_at = to_ms(since) if standing.state is CaseState.CLOSED else None
+    closed_at = to_ms(since) if phase.state is CaseState.CLOSED else None
     await tx.run(
         "UPDATE cases SET state = ?, resumes = ?, state_since = ?, closed_at = ? WHERE number = ?",
-        *(standing.state, standing.resumes, to_ms(since), closed_at, number),
+        *(phase.state, phase.resumes, to_ms(since), closed_at, number),
     )
 
 

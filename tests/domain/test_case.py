@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.case import Ask, Case, CaseState, Continue, Leave, Open, Standing, Turn, begins_anew, place, turned
+from bot.domain.case import Ask, Case, CaseState, Continue, Leave, Open, Phase, Turn, begins_anew, place, turned
 from bot.domain.ids import CaseNumber, CustomerId, DeskId
 from bot.domain.message import Kind
 
@@ -82,15 +82,15 @@ def test_the_room_name_is_the_board() -> None:
     assert a_case(CaseState.LATER).name == "⏰ 1001"
 
 
-STANDINGS = st.one_of(
-    st.sampled_from([s for s in CaseState if s is not CaseState.LATER]).map(Standing),
-    st.sampled_from([CaseState.OWED, CaseState.ANSWERED, CaseState.READY]).map(lambda s: Standing(CaseState.LATER, s)),
+PHASES = st.one_of(
+    st.sampled_from([s for s in CaseState if s is not CaseState.LATER]).map(Phase),
+    st.sampled_from([CaseState.OWED, CaseState.ANSWERED, CaseState.READY]).map(lambda s: Phase(CaseState.LATER, s)),
 )
 
 
-@given(STANDINGS, st.sampled_from(Turn), st.booleans())
+@given(PHASES, st.sampled_from(Turn), st.booleans())
 def test_every_turn_leads_to_one_of_the_states_and_only_what_is_put_off_goes_back(
-    before: Standing, happened: Turn, awaited: bool
+    before: Phase, happened: Turn, awaited: bool
 ) -> None:
     after = turned(before, happened, awaits_pickup=awaited)
     assert (after.state is CaseState.LATER) == (after.resumes is not None)
@@ -98,16 +98,16 @@ def test_every_turn_leads_to_one_of_the_states_and_only_what_is_put_off_goes_bac
     assert begins_anew(before, after, happened) or after.state is before.state
 
 
-@given(STANDINGS, st.booleans())
-def test_a_customer_who_writes_is_owed_an_answer(before: Standing, awaited: bool) -> None:
-    assert turned(before, Turn.CUSTOMER_WROTE, awaits_pickup=awaited) == Standing(CaseState.OWED)
-    waits = Standing(CaseState.OWED)
+@given(PHASES, st.booleans())
+def test_a_customer_who_writes_is_owed_an_answer(before: Phase, awaited: bool) -> None:
+    assert turned(before, Turn.CUSTOMER_WROTE, awaits_pickup=awaited) == Phase(CaseState.OWED)
+    waits = Phase(CaseState.OWED)
     assert not begins_anew(waits, waits, Turn.CUSTOMER_WROTE), "and has waited since they wrote first"
 
 
-@given(STANDINGS, st.lists(st.sampled_from(Turn)))
+@given(PHASES, st.lists(st.sampled_from(Turn)))
 def test_a_case_is_closed_by_closing_alone_and_stays_so_until_somebody_speaks(
-    before: Standing, happened: list[Turn]
+    before: Phase, happened: list[Turn]
 ) -> None:
     for one in happened:
         after = turned(before, one)
@@ -122,19 +122,19 @@ def test_a_case_is_closed_by_closing_alone_and_stays_so_until_somebody_speaks(
 def test_what_was_put_off_goes_back_to_where_it_was_or_to_what_staff_said_since(
     state: CaseState, awaited: bool
 ) -> None:
-    later = turned(Standing(state), Turn.PUT_OFF)
-    assert later == Standing(CaseState.LATER, state)
-    assert turned(later, Turn.RANG) == Standing(state)
+    later = turned(Phase(state), Turn.PUT_OFF)
+    assert later == Phase(CaseState.LATER, state)
+    assert turned(later, Turn.RANG) == Phase(state)
     assert turned(later, Turn.PUT_OFF) == later
     assert begins_anew(later, later, Turn.PUT_OFF), "until another moment"
     answered = turned(later, Turn.STAFF_ANSWERED, awaits_pickup=awaited)
     assert answered.state is CaseState.LATER
     assert not begins_anew(later, answered, Turn.STAFF_ANSWERED), "the reminder stays"
-    assert turned(answered, Turn.RANG) == Standing(CaseState.READY if awaited else CaseState.ANSWERED)
+    assert turned(answered, Turn.RANG) == Phase(CaseState.READY if awaited else CaseState.ANSWERED)
 
 
 def test_an_answer_counts_from_the_last_one() -> None:
-    answered = Standing(CaseState.ANSWERED)
+    answered = Phase(CaseState.ANSWERED)
     assert begins_anew(answered, turned(answered, Turn.STAFF_ANSWERED), Turn.STAFF_ANSWERED)
-    assert turned(Standing(CaseState.CLOSED), Turn.PICKED_UP) == Standing(CaseState.CLOSED)
-    assert not begins_anew(Standing(CaseState.CLOSED), Standing(CaseState.CLOSED), Turn.PICKED_UP)
+    assert turned(Phase(CaseState.CLOSED), Turn.PICKED_UP) == Phase(CaseState.CLOSED)
+    assert not begins_anew(Phase(CaseState.CLOSED), Phase(CaseState.CLOSED), Turn.PICKED_UP)
