@@ -54,13 +54,11 @@ async def _decided(around: Surroundings, item: Item) -> Item | None:
 async def bring_back(around: Surroundings, item: Item) -> None:
     """Hang the room into the Space again, say what staff wrote, and invite the desk."""
     case = await cases.get(around.database, CaseNumber(item.body["case"]))
-    if item.plan is None:
-        said = await recap.of_room(around, item.room_id)
-        item = await around.planned(item, {"recap": said})
-    assert item.plan is not None
+    item = await around.planned(item, {"returns": True})
     await _hang(around, item.room_id, {"via": [around.rules.me.partition(":")[2]]})
-    if item.plan["recap"]:
-        await around.send(item, "recap", item.room_id, Outgoing(item.plan["recap"], notice=True))
+    said = await recap.of_room(around, item.room_id)  # not even a plan holds what people wrote
+    if said:
+        await around.send(item, "recap", item.room_id, Outgoing(said, notice=True))
     people = around.rules.desk(case.desk).members
     async with around.database.transaction() as tx:
         await staffing.add_settling(tx, around, around.rules, people, item.id)

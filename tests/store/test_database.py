@@ -128,3 +128,37 @@ async def test_a_room_that_was_encrypted_stays_encrypted(tmp_path: Path) -> None
         async with database.transaction() as tx:
             await tx.run("UPDATE rooms SET encrypted = 0")
     await database.close()
+
+
+async def test_cases_from_before_there_were_five_states_keep_theirs(tmp_path: Path) -> None:
+    before = copied(tmp_path)
+    for file in before.glob("*.sql"):
+        if file.name >= "0010":
+            file.unlink()
+    database = await opened(tmp_path, migrations=before)
+    async with database.transaction() as tx:
+        await tx.run("INSERT INTO customers (id, user_id, first_seen_at) VALUES ('c', '@anna:x', 0)")
+        for number, state in enumerate(("opening", "owed", "answered", "closed"), start=1):
+            await tx.run(
+                "INSERT INTO cases (number, customer_id, desk, state, alias, room_id, previous, opened_at)"
+                " VALUES (?, 'c', 'd', ?, ?, ?, ?, 0)",
+                *(number, state, f"a{number}", f"!r{number}", number - 1 or None),
+            )
+        await tx.run("INSERT INTO files VALUES ('mxc://x/y', '!r1', '$e', 4)")
+    await database.close()
+
+    database = await opened(tmp_path)
+    rows = await database.all("SELECT number, state, resumes, state_since > 0, previous FROM cases ORDER BY number")
+    assert [tuple(row) for row in rows] == [
+        (1, "opening", None, 1, None),
+        (2, "owed", None, 1, 1),
+        (3, "answered", None, 1, 2),
+        (4, "closed", None, 1, 3),
+    ]
+    assert await database.all("PRAGMA foreign_key_check") == []
+    async with database.transaction() as tx:
+        await tx.run("UPDATE cases SET state = 'later', resumes = 'ready' WHERE number = 1")
+    with pytest.raises(Exception, match="CHECK"):
+        async with database.transaction() as tx:
+            await tx.run("UPDATE cases SET state = 'nonsense' WHERE number = 1")
+    await database.close()
