@@ -9,7 +9,7 @@ from bot.domain.ids import RoomId, UserId
 from bot.domain.message import Outgoing
 from bot.flows import states
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, rooms
+from bot.store import arrivals, blocks, rooms
 
 INBOX_LEVEL = 2
 """The first two calls ring in the room of the case, the last one for everybody in the desk's inbox."""
@@ -40,12 +40,15 @@ async def escalate(around: Surroundings, item: Item) -> None:
 
 
 async def _decided(around: Surroundings, item: Item) -> Item | None:
-    """T1b: whom to call; None: it is too early, or nobody any more, and the item is dealt with."""
+    """T1b: whom to call; None: it is too early, or nobody any more, and the item is dealt with.
+
+    For a customer who is blocked or muted nobody's phone rings.
+    """
     level, now = int(item.body["level"]), around.now()
     async with around.database.transaction() as tx:
         case = await states.rung(tx, item)
         due_at = states.escalates_at(around.rules, case, level) if case else None
-        if case is None or due_at is None:
+        if case is None or due_at is None or await blocks.of(tx, case.customer_id, now):
             await arrivals.finish(tx, item)
             return None
         due_at = max(due_at, states.opens_at(around.rules, now))

@@ -4,6 +4,7 @@ Only while it waits for the customer: never while it waits for us, is ready to b
 """
 
 from bot.domain.arrival import Item
+from bot.domain.block import BlockKind
 from bot.domain.case import Case, Turn
 from bot.domain.errors import Mistake
 from bot.domain.ids import RoomId
@@ -11,7 +12,7 @@ from bot.domain.message import Outgoing
 from bot.flows import states
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, pickups
+from bot.store import arrivals, blocks, pickups
 from bot.store.database import Tx
 
 
@@ -46,11 +47,19 @@ async def _decided(around: Surroundings, item: Item) -> Item | None:
         if due_at > now:
             await arrivals.wait(tx, item, "", due_at)
             return None
-        try:
-            room: RoomId | None = await reachable_room(around, case)
-        except Mistake:
-            room = None  # who has left their chat, or shares it with somebody, is told nothing
+        room = await _told_in(tx, around, case)
         return await around.plan(tx, item, {"customer_room": room, "text": await _sentence(tx, case)})
+
+
+async def _told_in(tx: Tx, around: Surroundings, case: Case) -> RoomId | None:
+    """Return where the customer is told; None: they left their chat, share it with somebody, or are blocked."""
+    held = await blocks.of(tx, case.customer_id, around.now())
+    if held and held.kind is BlockKind.BLOCK:
+        return None
+    try:
+        return await reachable_room(around, case)
+    except Mistake:
+        return None
 
 
 async def _sentence(tx: Tx, case: Case) -> str:

@@ -183,6 +183,25 @@ async def test_what_a_new_configuration_wants_begins_with_a_start(world: World, 
     assert len(calls(await world.case_room(ANNA))) == 1
 
 
+@pytest.mark.parametrize("order", ["!stumm 1d", "!sperren 1d"])
+async def test_for_who_is_muted_or_blocked_nobody_is_called(world: World, chat: RoomId, order: str) -> None:
+    await world.says(ANNA, chat, "Hallo")
+    room = await orders(world, order)
+    await world.passes(minutes=61)
+    assert await state(world) is CaseState.OWED
+    assert calls(room) == []
+
+
+async def test_who_is_blocked_is_not_told_that_it_closes(world: World, chat: RoomId) -> None:
+    await world.says(ANNA, chat, "Hallo")
+    await orders(world, "Antwort")
+    await orders(world, "!sperren 30d")
+    said = world.server.rooms[chat].texts()
+    await world.passes(days=15)
+    assert await state(world) is CaseState.CLOSED
+    assert world.server.rooms[chat].texts() == said
+
+
 async def test_silence_closes_with_a_sentence(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "Hallo")
     room = await orders(world, "Antwort")
