@@ -13,7 +13,7 @@ _LENGTH: Final = re.compile(r"(\d{1,5})\s*([a-z]+)", re.ASCII)
 _UNITS: Final = {
     **dict.fromkeys(("m", "min", "minute", "minuten", "minutes"), timedelta(minutes=1)),
     **dict.fromkeys(("h", "std", "stunde", "stunden", "hour", "hours"), timedelta(hours=1)),
-    **dict.fromkeys(("d", "t", "tag", "tage", "day", "days"), timedelta(days=1)),
+    **dict.fromkeys(("d", "t", "tag", "tage", "tagen", "day", "days"), timedelta(days=1)),
     **dict.fromkeys(("w", "woche", "wochen", "week", "weeks"), timedelta(weeks=1)),
 }
 

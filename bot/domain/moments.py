@@ -7,21 +7,15 @@ import re
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Final
 
+from bot.domain.block import length
 from bot.domain.hours import Hours
 
 MORNING: Final = time(8)
 """When a day begins for a business without opening hours."""
 FARTHEST: Final = timedelta(days=366)
 
-_LENGTH = re.compile(r"(\d{1,4})\s*([a-z]+)")
 _CLOCK = re.compile(r"(?:um |at )?(\d{1,2})(?::(\d\d))?\s*(?:uhr)?")
 _DAY = re.compile(r"([a-zäöü]+|\d{1,2}\.\d{1,2}\.)(?:\s+(.+))?")
-_UNITS: Final = {
-    **dict.fromkeys(("m", "min", "mins", "minute", "minuten", "minutes"), timedelta(minutes=1)),
-    **dict.fromkeys(("h", "std", "stunde", "stunden", "hour", "hours"), timedelta(hours=1)),
-    **dict.fromkeys(("d", "t", "tag", "tage", "tagen", "day", "days"), timedelta(days=1)),
-    **dict.fromkeys(("w", "woche", "wochen", "week", "weeks"), timedelta(weeks=1)),
-}
 _WEEKDAYS: Final = {
     name: number
     for number, names in enumerate(
@@ -51,12 +45,10 @@ def moment(text: str, now: datetime, zone: tzinfo, hours: Hours | None) -> datet
 
 
 def _after(words: str, now: datetime, hours: Hours | None) -> datetime | None:
-    length = _LENGTH.fullmatch(words.removeprefix("in "))
-    unit = _UNITS.get(length.group(2)) if length else None
-    if length is None or unit is None:
+    ahead = length(words.removeprefix("in "))
+    if ahead is None:
         return None
-    at = now + int(length.group(1)) * unit
-    return (hours.next_opening(at) if hours else None) or at
+    return (hours.next_opening(now + ahead) if hours else None) or now + ahead
 
 
 def _at(words: str, now: datetime, hours: Hours | None) -> datetime | None:

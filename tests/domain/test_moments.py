@@ -26,6 +26,7 @@ HOURS = Hours(BERLIN, dict.fromkeys(range(5), ((7 * 60 + 30, 12 * 60), (13 * 60,
         ("2 Std", "02.03. 13:00"),
         ("8h", "03.03. 07:30"),  # nobody is there at six in the evening
         ("3 tage", "05.03. 10:00"),
+        ("in 3 Tagen", "05.03. 10:00"),
         ("1 week", "09.03. 10:00"),
         ("morgen", "03.03. 07:30"),
         ("Tomorrow", "03.03. 07:30"),
