@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from bot.domain.arrival import Item, ItemState, customer_lane
 from bot.domain.case import Case
+from bot.domain.errors import Refused
 from bot.domain.ids import EventId
 from bot.domain.message import Kind, Message, Outgoing
+from bot.flows.messenger import STEP
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, links
@@ -20,8 +22,6 @@ from bot.store.database import Tx
 REASON: Final = "held"
 RELEASED: Final = "released"
 PATIENCE: Final = timedelta(seconds=60)
-SETTLING: Final = timedelta(seconds=5)
-"""So long may a copy that stands in the room already be on its way into our tables."""
 SEND, KEEP = "📤", "🔒"
 
 
@@ -48,10 +48,27 @@ async def _is_in_doubt(around: Surroundings, item: Item, case: Case, message: Me
         return await _is_internal(around, item, message.target)
     if quoted is None or await links.of_event(around.database, await links.original(around.database, quoted)):
         return False
-    fresh = around.now() - item.arrived_at < SETTLING
-    if author is None and fresh and await arrivals.is_under_way(around.database, customer_lane(case.customer_id)):
-        raise Hold("the copy that this replies to may just be on its way into the tables", retry_after_s=0.1)
-    return True
+    return author is not None or not await _is_copy(around, item, case, quoted)
+
+
+async def _is_copy(around: Surroundings, item: Item, case: Case, event: EventId) -> bool:
+    """Tell whether this is a copy that our tables do not know: it was deleted with its original, or is parked half-way.
+
+    Raises:
+        Hold: it was sent a moment ago, and is just on its way into the tables.
+    """
+    try:
+        found = await around.messenger.event(item.room_id, event)
+    except Refused:
+        return False
+    if found.get("sender") != around.rules.me:
+        return False
+    mark = found["content"].get(STEP)
+    begun = await arrivals.begun(around.database, customer_lane(case.customer_id))
+    sending = next((other for other in begun if around.txn(other, "relay") == mark), None)
+    if sending and sending.state is ItemState.NEW:
+        raise Hold("the copy that this replies to is on its way into the tables", retry_after_s=0.1)
+    return sending is not None or mark is None
 
 
 def _names_somebody(around: Surroundings, message: Message, besides: set[Any]) -> bool:

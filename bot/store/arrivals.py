@@ -223,10 +223,13 @@ async def release(tx: Tx, item: Item, reason: str) -> None:
     )
 
 
-async def is_under_way(reader: Reader, lane: Lane) -> bool:
-    """Tell whether an item of this lane has begun its steps and not ended them."""
-    row = await reader.one("SELECT 1 FROM arrivals WHERE lane = ? AND state = 'new' AND plan IS NOT NULL LIMIT 1", lane)
-    return row is not None
+async def begun(reader: Reader, lane: Lane) -> list[Item]:
+    """Return the items of a lane that may have taken steps and have not come to their end; parked ones, too."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM arrivals WHERE lane = ? AND state IN ('new', 'parked') AND plan IS NOT NULL",  # noqa: S608
+        lane,
+    )
+    return [_item(row) for row in rows]
 
 
 async def waiting_for(reader: Reader, lane: Lane, reason: str) -> int:

@@ -81,8 +81,10 @@ class Person:
             await self._send(new | {"m.new_content": new, "m.relates_to": relation})
 
     async def _delete(self) -> None:
+        """Delete something that nobody has replied to: a reply to what is gone before it is read is held."""
         own = self._some(own=True)
-        if own:
+        quoted = {m.content.get("m.relates_to", {}).get("m.in_reply_to", {}).get("event_id") for m in self.shown()}
+        if own and own.event_id not in quoted:
             await self.peer.redact(self.room, own.event_id)
 
     async def _react(self) -> None:

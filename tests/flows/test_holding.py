@@ -8,7 +8,7 @@ from bot.domain.ids import EventId, RoomId, UserId
 from bot.store import arrivals
 from tests.flows.fake import FakeRoom
 from tests.flows.shown import only, shown
-from tests.flows.world import ANNA, EVA, JAN, ME, World
+from tests.flows.world import ANNA, EVA, JAN, ME, Crash, World
 
 Json = dict[str, Any]
 
@@ -243,3 +243,27 @@ async def test_a_restart_keeps_the_question(shop: Shop) -> None:
     await shop.world.restart()
     await shop.tap("📤")
     assert shop.customer_sees()[-1] == "@eva kommt gleich zu Ihnen"
+
+
+async def test_a_reply_to_a_copy_that_is_gone_by_now_goes_out(shop: Shop) -> None:
+    copy = only(shop.case_room, "Bremse quietscht").event_id
+    original = next(e["event_id"] for e in shop.world.server.rooms[shop.chat].events if e["sender"] == ANNA)
+    shop.world.server.clear(shop.chat, EventId(original))
+    redaction = shop.world.server.new_event(shop.chat, ANNA, "m.room.redaction", {"redacts": original})
+    await shop.world.take(shop.chat, redaction)
+    await shop.world.run()
+    await shop.reply(copy, "bitte vorbeikommen")
+    assert shop.customer_sees()[-1] == "bitte vorbeikommen"
+
+
+async def test_a_reply_to_a_copy_that_is_not_in_the_tables_yet_goes_out(shop: Shop) -> None:
+    shop.world.server.fail_at(1, "after", Crash())
+    with pytest.raises(Crash):
+        await shop.world.says(ANNA, shop.chat, "noch etwas")
+    copy = only(shop.case_room, "noch etwas").event_id
+    relation = {"m.relates_to": {"m.in_reply_to": {"event_id": copy}}}
+    await shop.world.writes(JAN, shop.case, "verstanden", **relation)
+    shop.world.later(minutes=5)
+    await shop.world.restart()
+    await shop.world.run()
+    assert shop.customer_sees()[-1] == "verstanden"
