@@ -111,6 +111,8 @@ async def test_with_opening_hours_too_what_needs_a_restart_is_said_to(
 
 async def test_limits_texts_and_names_hold_at_once(tmp_path: Path, started: Start) -> None:
     async with a_world(tmp_path) as world:
+        world.privacy = None  # else the privacy text is the greeting
+        await world.restart()
         running = started(world)
         catalogue = world.texts.catalogue
         running.texts = replace(
