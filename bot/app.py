@@ -386,7 +386,8 @@ def _write_whole(file: Path, text: str) -> None:
 def rules_of(settings: Settings) -> Rules:
     """Turn what the admin wrote into plain values."""
     desks = tuple(
-        Desk(DeskId(desk.id), desk.name, tuple(UserId(member) for member in desk.members)) for desk in settings.desks
+        Desk(DeskId(desk.id), desk.name, tuple(UserId(member) for member in desk.members), tuple(desk.keywords))
+        for desk in settings.desks
     )
     return Rules(
         me=UserId(settings.bot.user_id),

@@ -332,6 +332,7 @@ class DeskSettings(_Section):
     id: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
     name: str = Field(min_length=1, max_length=60)
     members: list[UserIdText] = Field(min_length=1)
+    keywords: list[Annotated[str, Field(min_length=2, max_length=60)]] = []
 
 
 class HoursSettings(_Section):

@@ -1,11 +1,11 @@
 """One matter of one customer at one desk: its states, and what a new message means for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, RoomId
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, RoomId, UserId
 from bot.domain.message import Kind
 
 
@@ -114,6 +114,13 @@ class Case:
     shown_name: str = ""
     renamed_at: datetime | None = None
     touched_at: datetime | None = None
+    holder: UserId | None = None  # who looks after it now; `Rules.holder` leaves out who left the team
+    plate: str = ""
+    reference: str = ""
+    tags: tuple[str, ...] = ()
+    card_revision: int = 0
+    card_shown: int = 0
+    merged_into: CaseNumber | None = None  # it is closed and goes on there
     since: datetime | None = None  # when it came into its state
     resumes: CaseState | None = None
     archived_at: datetime | None = None
@@ -128,6 +135,11 @@ class Case:
         """The room name: sign, number, and the label that staff chose. Never a customer's name or plate."""
         label = f" · {self.label}" if self.label else ""
         return f"{SIGNS[self.state]} {self.number}{label}"
+
+    @property
+    def is_shown_otherwise(self) -> bool:
+        """Tell whether its room bears another name, or its cards say something else, than what holds now."""
+        return self.name != self.shown_name or self.card_revision != self.card_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,8 @@ def place(
     The quoted message's case, else the only open one, else the one that was last touched, else one question.
     """
     by_number = {case.number: case for case in cases}
+    quoted = _goes_on_in(by_number, quoted)
+    cases = [case for case in cases if case.merged_into is None]
     if quoted in by_number:
         is_closed = by_number[quoted].state is CaseState.CLOSED
         return Continue(quoted, reopens=is_closed and kind not in AUTOMATIC)
@@ -187,6 +201,14 @@ def place(
     if latest and latest.closed_at and arrived_at - latest.closed_at <= reopen_window:
         return Continue(latest.number, reopens=True)
     return Open(previous=latest.number if latest else None)
+
+
+def _goes_on_in(by_number: Mapping[CaseNumber, Case], number: CaseNumber | None) -> CaseNumber | None:
+    """Follow joined cases to the last one. There is no circle: nothing is joined with what goes on elsewhere."""
+    case = by_number.get(number) if number else None
+    while case and case.merged_into and case.merged_into in by_number:
+        case = by_number[case.merged_into]
+    return case.number if case else None
 
 
 def _among(still_open: Sequence[Case], *, asks: bool) -> Continue | Ask:

@@ -39,6 +39,17 @@ class Verb(StrEnum):
     BLOCK = "block"
     MUTE = "mute"
     UNBLOCK = "unblock"
+    TAKE = "take"
+    RELEASE = "release"
+    PLATE = "plate"
+    REFERENCE = "reference"
+    TAG = "tag"
+    TITLE = "title"
+    WHO = "who"
+    HISTORY = "history"
+    SEARCH = "search"
+    TODAY = "today"
+    JOIN = "join"
 
 
 class Wish(StrEnum):
@@ -60,23 +71,37 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row of the table. `words` are German first, then English; `help` is the id of a text."""
+    """One row of the table. `words` are German first, then English; `help` is the id of a text.
+
+    `chip` is a sign on the card of a case: a tap on it is the command without anything behind its word. Reactions are
+    never encrypted, so only what can be taken back and is said in the room may have one.
+    """
 
     verb: Verb
     words: tuple[str, ...]
     where: Where
     help: str
+    chip: str = ""
 
 
 COMMANDS: Final = (
+    Command(Verb.TAKE, ("ich", "take"), Where.CASE, "help.take", chip="👍"),
+    Command(Verb.RELEASE, ("abgeben", "release"), Where.CASE, "help.release"),
     Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note"),
-    Command(Verb.READY, ("fertig", "ready"), Where.CASE, "help.ready"),
+    Command(Verb.READY, ("fertig", "ready"), Where.CASE, "help.ready", chip="🟢"),
     Command(Verb.PICKUP, ("abholung", "pickup"), Where.CASE, "help.pickup"),
-    Command(Verb.LATER, ("spaeter", "later", "snooze"), Where.CASE, "help.later"),
-    Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close"),
+    Command(Verb.LATER, ("spaeter", "later", "snooze"), Where.CASE, "help.later", chip="⏰"),
+    Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close", chip="✅"),
     Command(Verb.REOPEN, ("auf", "reopen"), Where.ANY_STAFF_ROOM, "help.reopen"),
     Command(Verb.DAY_END, ("feierabend", "endofday"), Where.ANY_STAFF_ROOM, "help.day_end"),
-    Command(Verb.MOVE, ("an", "move"), Where.CASE, "help.move"),
+    Command(Verb.MOVE, ("an", "assign", "move"), Where.CASE, "help.move"),
+    Command(Verb.TITLE, ("titel", "title"), Where.CASE, "help.title"),
+    Command(Verb.PLATE, ("kfz", "plate"), Where.CASE, "help.plate"),
+    Command(Verb.REFERENCE, ("nr", "ref"), Where.CASE, "help.reference"),
+    Command(Verb.TAG, ("tag",), Where.CASE, "help.tag"),
+    Command(Verb.WHO, ("wer", "who"), Where.CASE, "help.who"),
+    Command(Verb.HISTORY, ("verlauf", "history"), Where.CASE, "help.history"),
+    Command(Verb.JOIN, ("verbinden", "merge"), Where.CASE, "help.join"),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
     Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask"),
     Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw"),
@@ -85,6 +110,8 @@ COMMANDS: Final = (
     Command(Verb.MUTE, ("stumm", "mute"), Where.CASE, "help.mute"),
     Command(Verb.BLOCK, ("sperren", "block"), Where.ANY_STAFF_ROOM, "help.block"),
     Command(Verb.UNBLOCK, ("entsperren", "unblock"), Where.ANY_STAFF_ROOM, "help.unblock"),
+    Command(Verb.TODAY, ("heute", "today"), Where.ANY_STAFF_ROOM, "help.today"),
+    Command(Verb.SEARCH, ("suche", "find"), Where.ANY_STAFF_ROOM, "help.search"),
     Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
     Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
     Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),
@@ -95,6 +122,16 @@ COMMANDS: Final = (
     Command(Verb.DOCTOR, ("arzt", "doctor"), Where.ADMIN, "help.doctor"),
     Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
 )
+
+
+CHIPS: Final = tuple(row for row in COMMANDS if row.chip)
+"""The signs that stand ready to be tapped on the card of a case."""
+
+
+def tapped(key: str) -> Command | None:
+    """Return the command of a reaction to a card; some apps add U+FE0F to a sign, some people a skin tone."""
+    plain = key.translate(dict.fromkeys((0xFE0F, *range(0x1F3FB, 0x1F400))))
+    return next((row for row in CHIPS if row.chip == plain), None)
 
 
 WISHES: Final = {

@@ -4,18 +4,20 @@ Whatever begins with `!`, or with a dot and a space, never leaves the house; tha
 """
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from bot.domain import command
 from bot.domain.arrival import Item, ItemState
 from bot.domain.case import Case, CaseState, Turn
 from bot.domain.command import Call, Unknown
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import EventId, Lane, RoomId
+from bot.domain.ids import EventId, Lane, RoomId, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import commands, copying, following, holding, states
 from bot.flows.copying import CARRIED, FileNotCarried
+from bot.flows.orders import Order
 from bot.flows.reaching import reachable_room, still_reachable
 from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
@@ -24,6 +26,8 @@ from bot.store.database import Tx
 
 KEEPS_STATE = frozenset({Kind.NOTICE, Kind.EDIT, Kind.POLL_END})
 """Kinds that do not by themselves answer the customer."""
+AT_ONCE: Final = timedelta(minutes=1)
+"""Two answers within this time were hardly meant to be two."""
 
 
 async def answer(around: Surroundings, item: Item, room: Room, message: Message) -> None:
@@ -32,6 +36,10 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     case = await cases.get(around.database, room.case_number)
     if item.sender not in around.rules.staff and not await _was_done(around, item):
         raise Mistake("case.not_staff")
+    is_tap = message.kind is Kind.REACTION and message.target is not None and message.target == case.card_event
+    if is_tap and (row := command.tapped(message.body)):
+        await commands.obey(Order(around, item, room, case, "", message, tapped=True), row)
+        return
     if message.kind in {Kind.DELETION, Kind.REACTION} | SILENT:
         await _follow(around, item, case, message)
         return
@@ -113,9 +121,14 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
     if item.plan is None:
         _check_carried(around, message)
         before = await around.was_sent(item, "relay")
+        if case.merged_into and not before:
+            raise Mistake("joining.write_there", number=str(case.merged_into))
         room = before[0] if before else await reachable_room(around, case)
         async with around.database.transaction() as tx:
-            item = await around.plan(tx, item, await _decided(tx, item, case, room, message))
+            plan = await _decided(tx, item, case, room, message)
+            if message.kind not in KEEPS_STATE:
+                plan["besides"] = await arrivals.answered_besides(tx, item, item.arrived_at - AT_ONCE)
+            item = await around.plan(tx, item, plan)
     assert item.plan is not None
     if item.plan.get("do") == "nothing":
         await _finish(around, item)
@@ -125,6 +138,7 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_staff"), notice=True)
         await around.send(item, "reopened", item.room_id, notice)
+    await _tell_second(around, item)
     lanes: Sequence[Lane] = ()
     async with around.database.transaction() as tx:
         await copying.record(tx, item, case.number, (room, copy), message, mxcs)
@@ -135,6 +149,15 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
     around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(case.number)
+
+
+async def _tell_second(around: Surroundings, item: Item) -> None:
+    """Two of the team have answered at the same time: who came second hears of it, at their message."""
+    assert item.plan is not None
+    if item.plan.get("besides"):
+        name = await around.messenger.display_name(item.room_id, UserId(item.plan["besides"]))
+        notice = Outgoing(around.say("case.answered_besides", name=name), notice=True, replies_to=item.event_id)
+        await around.send(item, "besides", item.room_id, notice)
 
 
 async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What may happen later than the message itself: read receipts and marks, names of case rooms, the ledger's anchor.
+"""What may happen later than the message itself: receipts and marks, names and cards of cases, the ledger's anchor.
 
 Nothing here is a fact of its own: all follow from the tables, so a crash loses nothing.
 """
@@ -11,7 +11,7 @@ import structlog
 
 from bot.domain.errors import Refused, Transient
 from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
-from bot.flows import anchoring
+from bot.flows import anchoring, cards
 from bot.flows.surroundings import Bookkeeping, Surroundings
 from bot.flows.warning import add_alarm
 from bot.store import arrivals, cases, links, rooms
@@ -55,13 +55,13 @@ class Bookkeeper(Bookkeeping):
         self._changed.set()
 
     def case_changed(self, number: int) -> None:
-        """The name of this case's room may have to change."""
+        """The name of this case's room, or its cards, may have to change."""
         self._cases.add(CaseNumber(number))
         self._changed.set()
 
     async def run(self, around: Surroundings) -> None:
         """Work until cancelled. While a room has a backlog its receipt waits: the messages go first."""
-        self._cases |= {case.number for case in await cases.with_room(around.database) if case.name != case.shown_name}
+        self._cases |= {case.number for case in await cases.with_room(around.database) if case.is_shown_otherwise}
         while True:
             self._changed.clear()
             try:
@@ -91,7 +91,7 @@ class Bookkeeper(Bookkeeping):
             await self._mark_read(around, room, user, event)
         for number in tuple(self._cases):
             self._cases.discard(number)
-            wait_s = await self._rename(around, number)
+            wait_s = max(await self._keep_cards(around, number), await self._rename(around, number))
             if wait_s:
                 self._cases.add(number)
                 waits.append(wait_s)
@@ -140,6 +140,14 @@ class Bookkeeper(Bookkeeping):
             await around.messenger.react(*link.source, READ, txn=txn_id(around.key, ItemId(event), "read"))
         except (Transient, Refused) as error:
             log.info("read_mark_failed", reason=type(error).__name__)
+
+    async def _keep_cards(self, around: Surroundings, number: CaseNumber) -> float:
+        """Bring the cards up to date; return the seconds to wait if the server did not answer, else 0."""
+        try:
+            await cards.keep_up(around, number)
+        except Transient:
+            return RETRY_S
+        return 0.0
 
     async def _rename(self, around: Surroundings, number: CaseNumber) -> float:
         """Bring the room name up to date; return the seconds to wait if it is too early, else 0."""

@@ -1,15 +1,15 @@
 """Commands of staff. Each answers in the room where it was typed, as a notice; nothing here reaches a customer."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Final
 
 from bot.domain import command
 from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState, Turn
 from bot.domain.command import COMMANDS, Call, Command, Unknown, Verb, Where
 from bot.domain.errors import Mistake
-from bot.domain.ids import CaseNumber, Lane, UserId
+from bot.domain.ids import CaseNumber, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import (
@@ -17,45 +17,30 @@ from bot.flows import (
     checkup,
     consenting,
     day_end,
+    describing,
     door,
+    finding,
+    handing,
+    joining,
     later,
-    moving,
     ready,
     sending,
     staffing,
-    states,
     stuck,
+    taking,
+    telling,
     verifying,
 )
+from bot.flows.orders import Order
+from bot.flows.orders import answer as _answer
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
 MOST_DIGITS = 9
 """Of the number of a case."""
 
+TAKE: Final = next(row for row in COMMANDS if row.verb is Verb.TAKE)
 UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command as it was given: by whom and where (`item`, `room`), in which case, with what behind the word."""
-
-    around: Surroundings
-    item: Item
-    room: Room
-    case: Case | None
-    rest: str
-    message: Message
-
-    @property
-    def in_case(self) -> Case:
-        """The case; commands for case rooms are given nowhere else."""
-        assert self.case is not None
-        return self.case
-
-    def say(self, text: str, /, **values: str) -> str:
-        """Return a text in the configured language."""
-        return self.around.say(text, **values)
 
 
 NOT_AGAIN: Final = frozenset({Verb.ALLOW, Verb.TRUST, Verb.STUCK, Verb.ALIKE, Verb.NOT_ALIKE})
@@ -68,19 +53,26 @@ async def run(
     """Decide what the command does and says (T1b), say it, and commit its effect (T2)."""
     rest = called.rest if isinstance(called, Call) else ""
     order = Order(around, item, room, case, rest, message)
+    if isinstance(called, Unknown):
+        await _answer(order, _unknown(around, called))
+    else:
+        await obey(order, called.command)
+
+
+async def obey(order: Order, row: Command) -> None:
+    """Do what a command says, typed or tapped."""
+    item = order.item
     try:
         if item.plan and "mistake" in item.plan:  # what was refused stays refused, whatever has changed since
             raise Mistake(item.plan["mistake"], **item.plan.get("values", {}))
-        if isinstance(called, Unknown):
-            await _answer(order, _unknown(around, called))
-        elif called.command.verb in NOT_AGAIN and await around.was_sent(item, "reply"):
-            await _finish(around, item)
-        elif item.plan is None and (refusal := _misplaced(order, called.command)):
+        if row.verb in NOT_AGAIN and await order.around.was_sent(item, "reply"):
+            await _finish(order.around, item)
+        elif item.plan is None and not order.tapped and (refusal := _misplaced(order, row)):
             raise Mistake(refusal)
         else:
-            await RUNS[called.command.verb](order)
+            await RUNS[row.verb](order)
     except Mistake as error:
-        await _say_mistake(around, item, error)
+        await _say_mistake(order.around, item, error)
 
 
 def _misplaced(order: Order, row: Command) -> str:
@@ -104,25 +96,6 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
-
-
-async def _answer(order: Order, reply: str, **effects: Any) -> None:
-    """Plan the reply and what comes of the command, say it, and commit: `turn` of the case, `accepts` in a room."""
-    around, case = order.around, order.case
-    item = await around.planned(order.item, {"turn": None, "accepts": [], "reply": reply, **effects})
-    assert item.plan is not None
-    await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    lanes: Sequence[Lane] = ()
-    async with around.database.transaction() as tx:
-        if case and item.plan["turn"]:
-            lanes = await states.turn(tx, around, case.number, Turn(item.plan["turn"]))
-        for accepted_room, user in item.plan["accepts"]:
-            await rooms.accept(tx, accepted_room, user)
-        await arrivals.finish(tx, item)
-    around.bookkeeping.lanes_changed(lanes)
-    around.bookkeeping.room_changed(item.room_id)
-    if case:
-        around.bookkeeping.case_changed(case.number)
 
 
 async def _help(order: Order) -> None:
@@ -188,11 +161,17 @@ async def _trust(order: Order) -> None:
 RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.HELP: _help,
     Verb.NOTE: _note,
+    Verb.TAKE: taking.take,
+    Verb.RELEASE: taking.release,
+    Verb.WHO: taking.who,
+    Verb.TITLE: describing.title,
+    Verb.PLATE: describing.plate,
+    Verb.REFERENCE: describing.reference,
+    Verb.TAG: describing.tag,
     Verb.CLOSE: _close,
     Verb.REOPEN: _reopen,
     Verb.ALLOW: _allow,
     Verb.TRUST: _trust,
-    Verb.MOVE: lambda o: moving.move(o.around, o.item, o.in_case, o.rest, o.message),
     Verb.READY: lambda o: ready.make_ready(o.around, o.item, o.in_case, o.rest),
     Verb.PICKUP: lambda o: ready.hand_over(o.around, o.item, o.in_case, o.rest),
     Verb.LATER: lambda o: later.put_off(o.around, o.item, o.in_case, o.rest),
@@ -200,6 +179,11 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.BLOCK: lambda o: blocking.block(o.around, o.item, o.case, o.rest),
     Verb.MUTE: lambda o: blocking.mute(o.around, o.item, o.in_case, o.rest),
     Verb.UNBLOCK: lambda o: blocking.unblock(o.around, o.item, o.case, o.rest),
+    Verb.MOVE: handing.hand,
+    Verb.HISTORY: telling.history,
+    Verb.JOIN: joining.join,
+    Verb.SEARCH: finding.search,
+    Verb.TODAY: finding.today,
     Verb.STUCK: lambda o: stuck.tell(o.around, o.item, o.case, o.rest),
     Verb.ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=True),
     Verb.NOT_ALIKE: lambda o: verifying.judge(o.around, o.item, o.rest, alike=False),
@@ -216,7 +200,11 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
 
 
 async def run_outside_cases(around: Surroundings, item: Item, room: Room, message: Message) -> None:
-    """In the inbox and the admin room staff talk among themselves; only commands are answered."""
+    """In the inbox and the admin room staff talk among themselves; only commands are answered, and a tap on a card."""
+    if taken := await taking.tapped_in_inbox(around, item, room, message):
+        if not await taking.move_to_customer(taken):
+            await obey(taken, TAKE)
+        return
     # Clients never encrypt reactions, so they prove nothing: what stands in one is no command.
     called = command.parse(message.words) if message.encrypted and message.kind not in UNANSWERED else None
     is_note = isinstance(called, Call) and called.command.verb is Verb.NOTE

@@ -8,7 +8,7 @@ import structlog
 
 from bot.domain.arrival import Item
 from bot.domain.errors import BotschaftError, Refused, Transient
-from bot.domain.ids import CaseNumber, EventId, RoomId
+from bot.domain.ids import CaseNumber, EventId, RoomId, UserId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
 from bot.flows.blocking import is_quiet
@@ -65,6 +65,7 @@ async def copy(
         attachment=attachment,
         replaces=replaces,
         replies_to=replies_to,
+        mentions=mentioned(item),
     )
     return await around.send(item, "relay", room, outgoing), attachment.mxcs if attachment else ()
 
@@ -102,6 +103,11 @@ async def _sealed(around: Surroundings, item: Item, attachment: Attachment) -> A
     except Refused as error:
         log.info("file_refused", code=error.code, status=error.status)
         raise FileNotCarried("the file cannot be had") from error
+
+
+def mentioned(item: Item) -> tuple[UserId, ...]:
+    """Return whom the copy is meant for by name, as planned."""
+    return tuple(UserId(user) for user in (item.plan or {}).get("mentions", ()))
 
 
 def poll_text(around: Surroundings, poll: Poll) -> str:

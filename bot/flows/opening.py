@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from bot.domain.arrival import Item, staff_lane
 from bot.domain.case import Case
+from bot.domain.command import CHIPS
 from bot.domain.ids import CaseNumber, RoomId, UserId
 from bot.domain.message import Outgoing
 from bot.domain.room import Room, RoomKind
-from bot.flows import blocking, staffing
+from bot.flows import blocking, cards, staffing
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
@@ -23,22 +24,22 @@ async def open_case(around: Surroundings, item: Item, case: Case) -> Case:
     if case.inbox_event is None:
         text = around.say("inbox.card_opening", number=str(case.number))
         card = Outgoing(text, notice=blocking.is_quiet(item))
-        event = await around.send(item, "inbox_card", await _inbox_of(around, case), card)
+        event = await around.send(item, "inbox_card", await cards.inbox_of(around, case), card)
         async with around.database.transaction() as tx:
             await cases.set_inbox_card(tx, case.number, event)
     case = await _with_room(around, item, case)
     assert case.room_id is not None
     await around.messenger.drop_alias(case.alias)
     if case.card_event is None:
-        text = await _card_text(around, case)
-        event = await around.send(item, "case_card", case.room_id, Outgoing(text, notice=True))
+        event = await around.send(item, "case_card", case.room_id, await cards.case_card(around, case))
         async with around.database.transaction() as tx:
             await cases.set_card(tx, case.number, event)
+            await cases.set_card_shown(tx, case.number, case.card_revision)
     return case
 
 
 async def announce(around: Surroundings, item: Item) -> None:
-    """After the message: pin the card, hang the room into the Space and say in the inbox that it is there."""
+    """After the message: pin the card, hang the room into the Space, say so in the inbox, and put signs to tap."""
     item = await around.planned(item, {"announces": True})
     case = await cases.get(around.database, CaseNumber(item.body["case"]))
     space = await rooms.place(around.database, "space")
@@ -48,19 +49,16 @@ async def announce(around: Surroundings, item: Item) -> None:
     await around.messenger.set_state(case.room_id, "m.room.pinned_events", "", {"pinned": [case.card_event]})
     via = [around.rules.me.partition(":")[2]]
     await around.messenger.set_state(space, "m.space.child", case.room_id, {"via": via})
-    text = around.say("inbox.card_open", number=str(case.number))
-    link = f"https://matrix.to/#/{case.room_id}?via={via[0]}"
-    card = Outgoing(text, html=f'{text} <a href="{link}">{case.number}</a>', notice=True, replaces=case.inbox_event)
-    await around.send(item, "inbox_open", await _inbox_of(around, case), card)
+    inbox = await cards.inbox_of(around, case)
+    card = replace(await cards.inbox_card(around, case), replaces=case.inbox_event)
+    await around.send(item, "inbox_open", inbox, card)
+    assert case.card_event is not None
+    await cards.seed(around, item, inbox, case.inbox_event, cards.ON_INBOX_CARD, step="inbox_chip")
+    await cards.seed(around, item, case.room_id, case.card_event, CHIPS, step="chip")
     async with around.database.transaction() as tx:
+        await cases.doubt_cards(tx, case.number, case.card_revision)
         await arrivals.finish(tx, item)
-
-
-async def _inbox_of(around: Surroundings, case: Case) -> RoomId:
-    desk = around.rules.desk(case.desk)
-    inbox = await rooms.place(around.database, f"inbox:{desk.id}")
-    assert inbox is not None, "the house is set up before anybody is served"
-    return inbox
+    around.bookkeeping.case_changed(case.number)
 
 
 async def _with_room(around: Surroundings, item: Item, case: Case) -> Case:
@@ -103,17 +101,3 @@ async def record_room(tx: Tx, case: Case, room_id: RoomId) -> None:
         desk=case.desk,
     )
     await rooms.save(tx, facts, known=known)
-
-
-async def _card_text(around: Surroundings, case: Case) -> str:
-    """The pinned card says who it is; names stand only here, encrypted."""
-    user = await rooms.user_of(around.database, case.customer_id)
-    customer_room = await rooms.customer_room(around.database, case.customer_id)
-    name = await around.messenger.display_name(customer_room, user) if customer_room else user
-    who = name if name == user else f"{name} ({user})"
-    opened = case.opened_at.astimezone().strftime("%d.%m.%Y %H:%M")
-    desk = around.rules.desk(case.desk).name
-    card = around.say("case.card", number=str(case.number), customer=who, desk=desk, opened=opened)
-    if case.previous is None:
-        return card
-    return card + "\n" + around.say("case.card_previous", previous=str(case.previous))

@@ -125,6 +125,8 @@ async def _handled(tx: Tx, around: Surroundings, item: Item, customer: CustomerI
     if await around.was_sent(item, "relay", tx):
         await _repeat_nothing(tx, around, item, case)
     elif message.kind not in AUTOMATIC:
+        holder = around.rules.holder(case)
+        plan["mentions"] = [holder] if holder and message.kind is not Kind.EDIT else []
         plan |= await _answered(tx, around, item, case, message, plan)
     return plan
 
@@ -189,7 +191,8 @@ async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
         case Continue(number, reopens):
             return plan | {"case": number, "reopens": reopens}
         case Open(previous):
-            desk, first = around.rules.desks[0].id, around.rules.first_case_number
+            last = (await cases.get(tx, previous)).desk if previous else None
+            desk, first = around.rules.desk_for(message.words, last), around.rules.first_case_number
             number = await cases.plan_new(tx, customer, desk, previous=previous, now=item.arrived_at, first=first)
             return plan | {"case": number}
         case _ as never:
@@ -272,14 +275,24 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
     mark = "\n".join(filter(None, marks))
     text = await _said(around, item, message, replaces)
     if message.kind not in CARRIED or message.oversized:
-        outgoing = Outgoing(f"{mark}\n{text}".strip(), notice=blocking.is_quiet(item), replies_to=quotes)
+        outgoing = Outgoing(
+            f"{mark}\n{text}".strip(),
+            notice=blocking.is_quiet(item),
+            replies_to=quotes,
+            mentions=copying.mentioned(item),
+        )
         return await around.send(item, "relay", room, outgoing), ()
     try:
         return await copying.copy(
             around, item, room, message, text=text, mark=mark, replaces=replaces, replies_to=quotes
         )
     except FileNotCarried:
-        line = Outgoing(around.say("case.file_not_carried"), notice=blocking.is_quiet(item), replies_to=quotes)
+        line = Outgoing(
+            around.say("case.file_not_carried"),
+            notice=blocking.is_quiet(item),
+            replies_to=quotes,
+            mentions=copying.mentioned(item),
+        )
         copy = await around.send(item, "relay", room, line)
         sentence = Outgoing(around.say("customer.file_not_carried"), notice=True)
         await around.send(item, "file_not_carried", item.room_id, sentence)

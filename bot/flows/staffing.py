@@ -78,6 +78,7 @@ async def announce(around: Surroundings) -> None:
         if difference != await facts.get(tx, facts.STAFF_TOLD):
             await tell_moves(tx, around, admin_room, came, gone, name=name)
         await facts.put(tx, facts.STAFF_TOLD, difference)
+        await cases.release_others(tx, around.rules.staff)
         await add_settling(tx, around, around.rules, came, name)
 
 
@@ -155,9 +156,12 @@ async def take_over(
                 came, gone = rules.staff - before.staff, before.staff - rules.staff
                 await tell_moves(tx, around, admin_room, came, gone, name=name)
             await add_settling(tx, around, rules, moved, f"reload {name}")
+            freed = await cases.release_others(tx, rules.staff)
         around.obey(rules, texts)
         await compare(around, configured)
     around.bookkeeping.lanes_changed(map(staff_lane, moved))
+    for number in freed:
+        around.bookkeeping.case_changed(number)
 
 
 async def tell_admins(around: Surroundings, text: str, values: Mapping[str, str]) -> None:
@@ -217,7 +221,10 @@ async def dismiss(around: Surroundings, item: Item, rest: str) -> None:
             async with around.database.transaction() as tx:
                 item = await around.plan(tx, item, {"user": user})
                 await staff.remove(tx, user, around.now())
+                freed = await cases.release_others(tx, around.rules.staff - {user})
             around.obey(in_force(around.rules, [Change(user, None)]))
+        for number in freed:
+            around.bookkeeping.case_changed(number)
     assert item.plan is not None
     user = UserId(item.plan["user"])
     refused = await _put_out(around, user)
@@ -319,7 +326,7 @@ async def _rooms_for(around: Surroundings, user: UserId) -> list[RoomId]:
         return []
     found = [await rooms.place(around.database, place) for place in ("space", *sorted(places))]
     desks = [desk.id for desk in around.rules.desks if user in desk.members]
-    open_cases = await cases.open_at(around.database, desks)
+    open_cases = await cases.open_for(around.database, user, desks)
     return [room_id for room_id in (*found, *open_cases) if room_id]
 
 

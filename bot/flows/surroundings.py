@@ -1,12 +1,14 @@
 """What every flow has around it, and the outside steps of one item under their derived transaction ids."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from bot.domain.arrival import Item, ItemKind, room_lane
+from bot.domain.case import Case
 from bot.domain.door import Door
 from bot.domain.errors import Refused, Transient
 from bot.domain.finding import Finding
@@ -26,11 +28,12 @@ from bot.store.links import Place
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A team: who answers, and what its inbox room is called."""
+    """A team: who answers, what its inbox room is called, and what is for them."""
 
     id: DeskId
     name: str
     members: tuple[UserId, ...]
+    keywords: tuple[str, ...] = ()  # words of a first message for which a new case is theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,28 @@ class Rules:
         """Everybody who never becomes a customer because they work here."""
         return frozenset(self.admins).union(*(desk.members for desk in self.desks))
 
+    def holder(self, case: Case) -> UserId | None:
+        """Return who looks after a case, unless they left the team."""
+        return case.holder if case.holder in self.staff else None
+
+    def desk_for(self, words: str, before: DeskId | None) -> DeskId:
+        """Return where a new case goes: whose keyword it names, else the customer's last desk, else the first."""
+        named = [desk.id for desk in self.desks if any(_begins_word(keyword, words) for keyword in desk.keywords)]
+        if len(named) == 1:
+            return named[0]
+        return self.desk(before or self.desks[0].id).id
+
     def desk(self, desk_id: DeskId) -> Desk:
         """Return a desk; one that the admin has since removed is answered by the first."""
         return next((desk for desk in self.desks if desk.id == desk_id), self.desks[0])
 
 
+def _begins_word(keyword: str, words: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(keyword)}", words, re.IGNORECASE) is not None
+
+
 class Bookkeeping:
-    """What may happen later than the message itself: receipts and room names. Replaced by the real one at a start.
+    """What may happen later than the message itself: receipts, room names, cards. Replaced by the real one at a start.
 
     `wake` tells the worker that these lanes got an item.
     """
@@ -94,7 +112,7 @@ class Bookkeeping:
         """An item of this room was handled."""
 
     def case_changed(self, number: int) -> None:
-        """The name of this case may have to change."""
+        """The name or the cards of this case may have to change."""
 
 
 class Ledger:

@@ -111,6 +111,17 @@ async def author_of(reader: Reader, event: EventId) -> UserId | None:
     return UserId(row[0]) if row else None
 
 
+async def answered_besides(reader: Reader, item: Item, since: datetime) -> UserId | None:
+    """Return who else has answered in the room of this answer since then, if its author has not."""
+    rows = await reader.all(
+        "SELECT sender FROM arrivals WHERE room_id = ? AND kind = 'event' AND arrived_at >= ? AND id != ?"
+        " AND id IN (SELECT source_event FROM copy_links WHERE relation = 'copy') ORDER BY seq, sub",
+        *(item.room_id, to_ms(since), item.id),
+    )
+    authors = [UserId(row[0]) for row in rows]
+    return authors[-1] if authors and item.sender not in authors else None
+
+
 async def open_of(reader: Reader, kind: ItemKind) -> list[Item]:
     """Return the items of a kind that are not handled yet, the oldest first."""
     rows = await reader.all(

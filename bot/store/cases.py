@@ -2,19 +2,22 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from bot.domain.case import Case, CaseState, Phase
-from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, ItemId, RoomId, UserId
 from bot.store import facts
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
 _COLUMNS = (
     "number, customer_id, desk, state, alias, opened_at, room_id, label, previous, card_event, inbox_event,"
-    " closed_at, shown_name, renamed_at, touched_at, state_since, resumes, archived_at"
+    " closed_at, shown_name, renamed_at, touched_at, state_since, resumes, archived_at, holder, plate, reference, tags,"
+    " card_revision, card_shown, merged_into"
 )
 Reader = Database | Tx
+SAID = frozenset({"holder", "label", "plate", "reference", "tags"})
+"""The columns of what staff say of a case."""
 
 
 def _case(row: Row) -> Case:
@@ -37,6 +40,13 @@ def _case(row: Row) -> Case:
         since=from_ms(row[15]),
         resumes=CaseState(row[16]) if row[16] else None,
         archived_at=from_ms(row[17]) if row[17] is not None else None,
+        holder=UserId(row[18]) if row[18] else None,
+        plate=row[19],
+        reference=row[20],
+        tags=tuple(row[21].split()),
+        card_revision=row[22],
+        card_shown=row[23],
+        merged_into=CaseNumber(row[24]) if row[24] is not None else None,
     )
 
 
@@ -135,12 +145,22 @@ async def touch(tx: Tx, number: CaseNumber, now: datetime) -> None:
 
 
 async def set_state(tx: Tx, number: CaseNumber, phase: Phase, since: datetime) -> None:
-    """Move a case to a state that it has had since then; only `flows/states` does. Closing remembers when."""
+    """Move a case to a state that it has had since then; only `flows/states` does.
+
+    Closing remembers when, and forgets who looked after it; opening parts it again from what it was joined with.
+    """
     closed_at = to_ms(since) if phase.state is CaseState.CLOSED else None
     await tx.run(
         "UPDATE cases SET state = ?, resumes = ?, state_since = ?, closed_at = ? WHERE number = ?",
         *(phase.state, phase.resumes, to_ms(since), closed_at, number),
     )
+    if closed_at is None:
+        await tx.run("UPDATE cases SET merged_into = NULL WHERE number = ?", number)
+    else:
+        await tx.run(
+            "UPDATE cases SET holder = NULL, card_revision = card_revision + 1 WHERE number = ? AND holder IS NOT NULL",
+            number,
+        )
 
 
 async def set_archived(tx: Tx, number: CaseNumber, at: datetime | None) -> None:
@@ -166,6 +186,51 @@ async def open_of_desks(reader: Reader, desks: Sequence[DeskId]) -> list[Case]:
     return [_case(row) for row in rows]
 
 
+async def set_merged(tx: Tx, number: CaseNumber, there: CaseNumber) -> None:
+    """A closed case goes on in another."""
+    await tx.run("UPDATE cases SET merged_into = ? WHERE number = ?", there, number)
+
+
+async def change(tx: Tx, number: CaseNumber, **said: str | None) -> None:
+    """Write down what staff say of a case (see `SAID`); its cards have to follow."""
+    assert said.keys() <= SAID
+    columns = "".join(f"{name} = ?, " for name in said)
+    await tx.run(
+        f"UPDATE cases SET {columns}card_revision = card_revision + 1 WHERE number = ?",  # noqa: S608
+        *(*said.values(), number),
+    )
+
+
+async def set_desk(tx: Tx, number: CaseNumber, desk: DeskId, inbox_event: str) -> None:
+    """A case belongs to another desk, in whose inbox it has this card."""
+    await tx.run("UPDATE cases SET desk = ?, inbox_event = ? WHERE number = ?", desk, inbox_event, number)
+
+
+async def release_others(tx: Tx, staff: Iterable[UserId]) -> Sequence[CaseNumber]:
+    """Nobody but these looks after a case any more; return the cases that were looked after by somebody else."""
+    rows = await tx.all(
+        "UPDATE cases SET holder = NULL, card_revision = card_revision + 1"
+        " WHERE holder IS NOT NULL AND holder NOT IN (SELECT value FROM json_each(?)) RETURNING number",
+        json.dumps(list(staff)),
+    )
+    return tuple(CaseNumber(row[0]) for row in rows)
+
+
+async def set_card_shown(tx: Tx, number: CaseNumber, revision: int) -> None:
+    """The cards of a case show it as it was at this revision."""
+    await tx.run("UPDATE cases SET card_shown = ? WHERE number = ?", revision, number)
+
+
+async def doubt_cards(tx: Tx, number: CaseNumber, revision: int) -> None:
+    """A card was written as of this revision, perhaps over a newer one."""
+    await tx.run("UPDATE cases SET card_shown = min(card_shown, ?) WHERE number = ?", revision, number)
+
+
+async def of_inbox_card(reader: Reader, event: EventId) -> Case | None:
+    """Return the case whose card in an inbox this is."""
+    return await _first(reader, "inbox_event = ?", event)
+
+
 async def set_shown_name(tx: Tx, number: CaseNumber, name: str, now: datetime) -> None:
     """The room of a case now bears this name."""
     await tx.run("UPDATE cases SET shown_name = ?, renamed_at = ? WHERE number = ?", name, to_ms(now), number)
@@ -177,14 +242,42 @@ async def with_room(database: Database) -> Sequence[Case]:
     return tuple(_case(row) for row in rows)
 
 
-async def open_at(reader: Reader, desks: Sequence[DeskId]) -> Sequence[RoomId]:
-    """Return the rooms of the open cases of these desks, the newest first."""
+async def open_for(reader: Reader, user: UserId, desks: Sequence[DeskId]) -> Sequence[RoomId]:
+    """Return the rooms of the open cases of these desks, or that somebody looks after, the newest first."""
     rows = await reader.all(
         "SELECT room_id FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"
-        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
-        json.dumps(desks),
+        " AND (desk IN (SELECT value FROM json_each(?)) OR holder = ?) ORDER BY number DESC",
+        *(json.dumps(desks), user),
     )
     return tuple(RoomId(row[0]) for row in rows)
+
+
+async def found_by(reader: Reader, words: str, plate: str, desks: Sequence[DeskId], *, most: int) -> Sequence[Case]:
+    """Return cases of these desks by number, or by a part of what staff said of them, the newest first.
+
+    `plate`: the letters and digits alone. SQLite folds ASCII only, so words are looked for in every usual spelling.
+    """
+    spellings = {words, words.lower(), words.upper(), words.capitalize()}
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL"  # noqa: S608
+        " AND desk IN (SELECT value FROM json_each(?1)) AND (number = CAST(?2 AS INTEGER)"
+        " OR instr(replace(replace(lower(plate), '-', ''), ' ', ''), ?3)"
+        " OR EXISTS (SELECT 1 FROM json_each(?4)"
+        " WHERE instr(lower(label || char(10) || reference || char(10) || tags), lower(value))))"
+        " ORDER BY number DESC LIMIT ?5",
+        *(json.dumps(desks), words if words.isdecimal() else "0", plate, json.dumps(sorted(spellings)), most),
+    )
+    return tuple(_case(row) for row in rows)
+
+
+async def still_open(reader: Reader, desks: Sequence[DeskId], *, most: int) -> Sequence[Case]:
+    """Return the open cases of these desks: first those that wait for us, and the oldest of them."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"  # noqa: S608
+        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY state = 'answered', number LIMIT ?",
+        *(json.dumps(desks), most),
+    )
+    return tuple(_case(row) for row in rows)
 
 
 async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:

@@ -195,3 +195,8 @@ async def staff_rooms_of(reader: Reader, user: UserId) -> Sequence[RoomId]:
         user,
     )
     return tuple(RoomId(row[0]) for row in rows)
+
+
+async def set_desk(tx: Tx, room_id: RoomId, desk: DeskId) -> None:
+    """A room belongs to another desk."""
+    await tx.run("UPDATE rooms SET desk = ? WHERE room_id = ?", desk, room_id)

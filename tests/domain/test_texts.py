@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.command import CHIPS
 from bot.domain.message import Kind
 from bot.domain.secrets import KEY_BYTES, Purpose, derive
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
@@ -21,6 +22,7 @@ CODE = Path(__file__).parents[2] / "bot"
 PLAIN_REASONS = tuple(f"reason.{reason.casefold()}" for reason in PLAIN)
 MADE_UP = (
     "kind.",
+    "chip.",
     "emoji.",
     "month.",
     "weekday.",
@@ -61,6 +63,12 @@ def test_the_code_says_what_stands_there_and_nothing_stands_there_unsaid() -> No
     said = {key for file in CODE.rglob("*.py") for key in a_text_id.findall(file.read_text(encoding="utf-8"))}
 
     assert {key for key in said if not key.startswith(MADE_UP)} == {key for key in known if not key.startswith(MADE_UP)}
+
+
+def test_every_sign_on_a_card_says_what_it_does() -> None:
+    words = {key.removeprefix("chip.") for key in catalogue()["de"] if key.startswith("chip.")}
+
+    assert words == {row.verb.value for row in CHIPS}
 
 
 def test_every_reason_for_which_a_key_is_withheld_has_a_sentence() -> None:

@@ -14,11 +14,12 @@ import pytest
 
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
-from bot.domain.ids import RoomId, UserId
+from bot.domain.ids import DeskId, EventId, RoomId, UserId
+from bot.flows.surroundings import Desk
 from bot.store import arrivals, pickups, staff
 from tests.flows.shown import only
 from tests.flows.test_verifying import Verifying
-from tests.flows.world import ANNA, BERT, CHEF, JAN, ME, Crash, World, a_world
+from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, Crash, World, a_world
 
 Story = Callable[[World, RoomId], Awaitable[None]]
 
@@ -185,6 +186,46 @@ async def muting(world: World, chat: RoomId) -> None:
     await world.says(JAN, (await world.case_room(ANNA)).room_id, "!stumm 30d")
     await world.writes(ANNA, chat, "leise")
     await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!sperren 7d")
+
+
+async def taking(world: World, chat: RoomId) -> None:
+    """A colleague takes a case by a tap in the inbox, another by a word; both answer, and one closes it by a tap."""
+    await world.says(ANNA, chat, "erste")
+    case = await world.case(ANNA)
+    assert case.room_id
+    for room, target in ((world.made("inbox:annahme")[0].room_id, case.inbox_event), (case.room_id, case.card_event)):
+        await world.take(room, tap(world, room, target, "👍"))
+    await world.writes(EVA, case.room_id, "!ich")
+    await world.writes(JAN, case.room_id, "um acht")
+    await world.writes(EVA, case.room_id, "um neun")
+    await world.writes(ANNA, chat, "was nun?")
+    await world.take(case.room_id, tap(world, case.room_id, case.card_event, "✅"))
+
+
+async def handing_on(world: World, chat: RoomId) -> None:
+    """A case goes to a colleague of another desk and then to that desk, who take it."""
+    [desk] = world.rules.desks
+    world.rule(desks=(desk, Desk(DeskId("werkstatt"), "Werkstatt", (EVA, NEW))))
+    await world.set_up()
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, room, "um acht")
+    for text in ("!kfz M-AB 123", f"!an {NEW}", "!an Werkstatt"):
+        await world.writes(JAN, room, text)
+    await world.writes(EVA, room, "!verlauf")
+
+
+async def joining(world: World, chat: RoomId) -> None:
+    """Two cases turn out to be one; the customer writes on."""
+    await choosing(world, chat)
+    await world.run()
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!verbinden 1001")
+    await world.writes(ANNA, chat, "und weiter")
+
+
+def tap(world: World, room: RoomId, target: EventId | None, key: str) -> dict[str, object]:
+    relation = {"rel_type": "m.annotation", "event_id": target, "key": key}
+    return world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation})
 
 
 async def hiring(world: World, chat: RoomId) -> None:
@@ -358,6 +399,9 @@ STORIES = [
         declining,
         verifying,
         holding,
+        taking,
+        handing_on,
+        joining,
         hiring,
         dismissing,
     ),
@@ -435,7 +479,9 @@ async def facts(world: World) -> dict[str, object]:
     """What stands in our tables."""
     return {
         "items": await arrivals.counts(world.database),
-        "cases": [tuple(r) for r in await world.database.all("SELECT number, state, previous FROM cases")],
+        "cases": [
+            tuple(r) for r in await world.database.all("SELECT number, state, previous, desk, holder, plate FROM cases")
+        ],
         "links": len(await world.database.all("SELECT 1 FROM copy_links")),
         "signed": world.server.signed,
         "staff": world.around.rules.staff,

@@ -512,7 +512,7 @@ async def test_what_was_held_and_sent_is_not_asked_about_again(world: World) -> 
     backup = await backed_up(world)
     note = await world.says(JAN, case.room_id, ". nur unter uns")
     held = await relate(world, EVA, case.room_id, {"m.in_reply_to": {"event_id": note}}, "stimmt")
-    question = next(e["event_id"] for e in case.events if "relates_to" in str(e["content"]) and e["sender"] == ME)
+    question = next(m.event_id for m in shown(case) if m.sender == ME and m.quotes == held)
     relation = {"rel_type": "m.annotation", "event_id": question, "key": "📤"}
     await relate(world, EVA, case.room_id, relation, kind="m.reaction")
     await world.run()
