@@ -12,7 +12,7 @@ from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, blocks, rooms
 
 INBOX_LEVEL = 2
-"""The first two calls ring in the room of the case, the last one for everybody in the desk's inbox."""
+"""The first two calls ring in the room of the case (the first for who looks after it alone), the last in the inbox."""
 
 
 async def escalate(around: Surroundings, item: Item) -> None:
@@ -65,13 +65,14 @@ async def _call(around: Surroundings, case: Case, level: int) -> dict[str, Any]:
     values = {"number": str(case.number), "minutes": str(round(waited / timedelta(minutes=1)))}
     desk = around.rules.desk(case.desk)
     inbox = await rooms.place(around.database, f"inbox:{desk.id}")
+    holder = around.rules.holder(case)
     if level >= INBOX_LEVEL and inbox:
         return {"room": inbox, "text": "inbox.waits", "values": values, "mentions": [], "everybody": True}
     return {
         "room": case.room_id,
         "text": "case.waits",
         "values": {"minutes": values["minutes"]},
-        "mentions": list(desk.members),
+        "mentions": [holder] if holder and level == 0 else list(desk.members),
         "everybody": False,
     }
 

@@ -1,10 +1,12 @@
 """Who looks after a case, and what staff say of it: typed or tapped, shown on the cards, kept about nobody."""
 
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 
 from bot.domain.command import CHIPS
+from bot.domain.hours import Hours
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.flows import cards
 from bot.store import arrivals, cases
@@ -158,6 +160,22 @@ async def test_who_answers_second_within_a_minute_is_told_once(counter: Counter)
     await counter.world.says(EVA, counter.case, "bis dann")
     assert len([m for m in shown(counter.room) if m.body.startswith("👥")]) == 1
     assert counter.customer_sees()[-5:] == ["um acht", "um neun", "oder um zehn", "um acht!", "bis dann"]
+
+
+async def test_when_a_customer_waits_its_person_is_called_first_and_then_the_desk(world: World) -> None:
+    levels = (timedelta(minutes=15), timedelta(minutes=30))
+    world.rule(hours=Hours(UTC, dict.fromkeys(range(7), ((0, 1440),))), escalation=levels)
+    await world.says(ANNA, await world.chat(ANNA), "Bremse quietscht")
+    case = (await world.case_room(ANNA)).room_id
+    await world.says(JAN, case, "!ich")
+    called = []
+    for _ in levels:
+        world.later(minutes=16)
+        async with world.database.transaction() as tx:
+            await arrivals.wake_due(tx, world.now())
+        await world.run()
+        called.append([m for m in shown(world.server.rooms[case]) if m.sender == ME][-1].content["m.mentions"])
+    assert called == [{"user_ids": [JAN]}, {"user_ids": [JAN, EVA]}]
 
 
 async def test_who_leaves_the_team_looks_after_nothing(counter: Counter) -> None:
