@@ -69,12 +69,21 @@ class Where(StrEnum):
     ADMIN = "admin"
 
 
+class Takes(StrEnum):
+    """What may stand behind the word of a command."""
+
+    NOTHING = "nothing"
+    MAYBE = "maybe"
+    NEEDED = "needed"
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One row of the table. `words` are German first, then English; `help` is the id of a text.
 
     `chip` is a sign on the card of a case: a tap on it is the command without anything behind its word. Reactions are
     never encrypted, so only what can be taken back and is said in the room may have one.
+    What is `everyday` stands in the short help, in the order of the table.
     """
 
     verb: Verb
@@ -82,45 +91,62 @@ class Command:
     where: Where
     help: str
     chip: str = ""
+    takes: Takes = Takes.NOTHING
+    everyday: bool = False
 
 
 COMMANDS: Final = (
-    Command(Verb.TAKE, ("ich", "take"), Where.CASE, "help.take", chip="👍"),
+    Command(Verb.TAKE, ("ich", "take"), Where.CASE, "help.take", chip="👍", everyday=True),
     Command(Verb.RELEASE, ("abgeben", "release"), Where.CASE, "help.release"),
-    Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note"),
-    Command(Verb.READY, ("fertig", "ready"), Where.CASE, "help.ready", chip="🟢"),
-    Command(Verb.PICKUP, ("abholung", "pickup"), Where.CASE, "help.pickup"),
-    Command(Verb.LATER, ("spaeter", "later", "snooze"), Where.CASE, "help.later", chip="⏰"),
-    Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close", chip="✅"),
-    Command(Verb.REOPEN, ("auf", "reopen"), Where.ANY_STAFF_ROOM, "help.reopen"),
+    Command(Verb.NOTE, ("notiz", "note"), Where.CASE, "help.note", takes=Takes.MAYBE, everyday=True),
+    Command(Verb.READY, ("fertig", "ready"), Where.CASE, "help.ready", chip="🟢", takes=Takes.MAYBE, everyday=True),
+    Command(Verb.PICKUP, ("abholung", "pickup"), Where.CASE, "help.pickup", takes=Takes.NEEDED, everyday=True),
+    Command(
+        Verb.LATER,
+        ("spaeter", "later", "snooze"),
+        Where.CASE,
+        "help.later",
+        chip="⏰",
+        takes=Takes.MAYBE,
+        everyday=True,
+    ),
+    Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close", chip="✅", everyday=True),
+    Command(Verb.REOPEN, ("auf", "reopen"), Where.ANY_STAFF_ROOM, "help.reopen", takes=Takes.MAYBE, everyday=True),
     Command(Verb.DAY_END, ("feierabend", "endofday"), Where.ANY_STAFF_ROOM, "help.day_end"),
-    Command(Verb.MOVE, ("an", "assign", "move"), Where.CASE, "help.move"),
-    Command(Verb.TITLE, ("titel", "title"), Where.CASE, "help.title"),
-    Command(Verb.PLATE, ("kfz", "plate"), Where.CASE, "help.plate"),
-    Command(Verb.REFERENCE, ("nr", "ref"), Where.CASE, "help.reference"),
-    Command(Verb.TAG, ("tag",), Where.CASE, "help.tag"),
+    Command(Verb.MOVE, ("an", "assign", "move"), Where.CASE, "help.move", takes=Takes.NEEDED, everyday=True),
+    Command(Verb.TITLE, ("titel", "title"), Where.CASE, "help.title", takes=Takes.MAYBE),
+    Command(Verb.PLATE, ("kfz", "plate"), Where.CASE, "help.plate", takes=Takes.MAYBE),
+    Command(Verb.REFERENCE, ("nr", "ref"), Where.CASE, "help.reference", takes=Takes.MAYBE),
+    Command(Verb.TAG, ("tag",), Where.CASE, "help.tag", takes=Takes.MAYBE),
     Command(Verb.WHO, ("wer", "who"), Where.CASE, "help.who"),
-    Command(Verb.HISTORY, ("verlauf", "history"), Where.CASE, "help.history"),
-    Command(Verb.JOIN, ("verbinden", "merge"), Where.CASE, "help.join"),
+    Command(Verb.HISTORY, ("verlauf", "history"), Where.CASE, "help.history", takes=Takes.MAYBE),
+    Command(Verb.JOIN, ("verbinden", "merge"), Where.CASE, "help.join", takes=Takes.NEEDED),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
-    Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask"),
-    Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw"),
-    Command(Verb.SURVEY, ("umfrage", "survey"), Where.CASE, "help.survey"),
-    Command(Verb.NEWS, ("info", "news"), Where.ADMIN, "help.news"),
-    Command(Verb.MUTE, ("stumm", "mute"), Where.CASE, "help.mute"),
-    Command(Verb.BLOCK, ("sperren", "block"), Where.ANY_STAFF_ROOM, "help.block"),
-    Command(Verb.UNBLOCK, ("entsperren", "unblock"), Where.ANY_STAFF_ROOM, "help.unblock"),
+    Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask", takes=Takes.NEEDED),
+    Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw", takes=Takes.MAYBE),
+    Command(Verb.SURVEY, ("umfrage", "survey"), Where.CASE, "help.survey", takes=Takes.NEEDED),
+    Command(Verb.NEWS, ("info", "news"), Where.ADMIN, "help.news", takes=Takes.NEEDED),
+    Command(Verb.MUTE, ("stumm", "mute"), Where.CASE, "help.mute", takes=Takes.MAYBE),
+    Command(Verb.BLOCK, ("sperren", "block"), Where.ANY_STAFF_ROOM, "help.block", takes=Takes.MAYBE),
+    Command(Verb.UNBLOCK, ("entsperren", "unblock"), Where.ANY_STAFF_ROOM, "help.unblock", takes=Takes.MAYBE),
     Command(Verb.TODAY, ("heute", "today"), Where.ANY_STAFF_ROOM, "help.today"),
-    Command(Verb.SEARCH, ("suche", "find"), Where.ANY_STAFF_ROOM, "help.search"),
-    Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck"),
-    Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust"),
-    Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike"),
-    Command(Verb.NOT_ALIKE, ("falsch", "mismatch"), Where.ADMIN, "help.not_alike"),
-    Command(Verb.HIRE, ("aufnehmen", "add"), Where.ADMIN, "help.hire"),
-    Command(Verb.DISMISS, ("entfernen", "remove"), Where.ADMIN, "help.dismiss"),
-    Command(Verb.NEW_CUSTOMER, ("neukunde", "newcustomer"), Where.ANY_STAFF_ROOM, "help.new_customer"),
+    Command(Verb.SEARCH, ("suche", "find"), Where.ANY_STAFF_ROOM, "help.search", takes=Takes.MAYBE, everyday=True),
+    Command(Verb.STUCK, ("haenger", "stuck"), Where.ANY_STAFF_ROOM, "help.stuck", takes=Takes.MAYBE),
+    Command(Verb.TRUST, ("vertrauen", "trust"), Where.ADMIN, "help.trust", takes=Takes.NEEDED),
+    Command(Verb.ALIKE, ("stimmt", "match"), Where.ADMIN, "help.alike", takes=Takes.NEEDED),
+    Command(Verb.NOT_ALIKE, ("falsch", "mismatch"), Where.ADMIN, "help.not_alike", takes=Takes.NEEDED),
+    Command(Verb.HIRE, ("aufnehmen", "add"), Where.ADMIN, "help.hire", takes=Takes.NEEDED),
+    Command(Verb.DISMISS, ("entfernen", "remove"), Where.ADMIN, "help.dismiss", takes=Takes.NEEDED),
+    Command(
+        Verb.NEW_CUSTOMER,
+        ("neukunde", "newcustomer"),
+        Where.ANY_STAFF_ROOM,
+        "help.new_customer",
+        takes=Takes.MAYBE,
+        everyday=True,
+    ),
     Command(Verb.DOCTOR, ("arzt", "doctor"), Where.ADMIN, "help.doctor"),
-    Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help"),
+    Command(Verb.HELP, ("hilfe", "help"), Where.ANY_STAFF_ROOM, "help.help", takes=Takes.MAYBE),
 )
 
 
@@ -208,6 +234,11 @@ def _plain(word: str) -> str:
 
 
 _WORDS: Final = {word: command for command in COMMANDS for word in command.words}
+
+
+def row_of(verb: Verb) -> Command:
+    """Return the row of what a command does."""
+    return next(row for row in COMMANDS if row.verb is verb)
 
 
 def _by_word(word: str) -> Command:

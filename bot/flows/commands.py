@@ -7,7 +7,7 @@ from typing import Final
 from bot.domain import command
 from bot.domain.arrival import Item
 from bot.domain.case import Case, CaseState, Turn
-from bot.domain.command import COMMANDS, Call, Command, Unknown, Verb, Where
+from bot.domain.command import Call, Command, Takes, Unknown, Verb, Where
 from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, UserId
 from bot.domain.message import Kind, Message, Outgoing
@@ -21,6 +21,7 @@ from bot.flows import (
     door,
     finding,
     handing,
+    helping,
     joining,
     later,
     ready,
@@ -39,7 +40,7 @@ from bot.store import arrivals, cases, rooms
 MOST_DIGITS = 9
 """Of the number of a case."""
 
-TAKE: Final = next(row for row in COMMANDS if row.verb is Verb.TAKE)
+TAKE: Final = command.row_of(Verb.TAKE)
 UNANSWERED = frozenset({Kind.NOISE, Kind.POLL_VOTE, Kind.DELETION, Kind.REACTION})
 
 
@@ -54,7 +55,7 @@ async def run(
     rest = called.rest if isinstance(called, Call) else ""
     order = Order(around, item, room, case, rest, message)
     if isinstance(called, Unknown):
-        await _answer(order, _unknown(around, called))
+        await _answer(order, helping.unknown(around, called))
     else:
         await obey(order, called.command)
 
@@ -70,6 +71,8 @@ async def obey(order: Order, row: Command) -> None:
         elif item.plan is None and not order.tapped and (refusal := _misplaced(order, row)):
             raise Mistake(refusal)
         else:
+            if item.plan is None and not order.tapped:
+                _check_fits(order, row)
             await RUNS[row.verb](order)
     except Mistake as error:
         await _say_mistake(order.around, item, error)
@@ -86,6 +89,19 @@ def _misplaced(order: Order, row: Command) -> str:
     return "command.admin_only" if row.where is Where.ADMIN and not is_admin else ""
 
 
+def _check_fits(order: Order, row: Command) -> None:
+    """Do nothing by halves: what stands behind the word is what the command takes.
+
+    Raises:
+        Mistake: it takes nothing and there is something, or the other way round.
+    """
+    word = helping.word_of(order.around, row)
+    if row.takes is Takes.NOTHING and order.rest:
+        raise Mistake("command.takes_nothing", word=word)
+    if row.takes is Takes.NEEDED and not order.rest:
+        raise Mistake("command.needs", word=word, what=order.say(row.help))
+
+
 async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None:
     """Who gave the command is told, and that is all there is to do: nothing of it waits for anybody."""
     plan = {"mistake": error.text, "values": error.values}
@@ -96,10 +112,6 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
-
-
-async def _help(order: Order) -> None:
-    await _answer(order, help_text(order.around))
 
 
 async def _note(order: Order) -> None:
@@ -117,7 +129,7 @@ async def _reopen(order: Order) -> None:
     """Open the case of this room again, or from elsewhere the one that is named: staff have left a room put away.
 
     Raises:
-        Mistake: no case is named.
+        Mistake: no case is named, or something where nothing needs to be.
     """
     case = order.case
     if order.room.kind is not RoomKind.CASE:
@@ -126,6 +138,8 @@ async def _reopen(order: Order) -> None:
         case = await cases.find(order.around.database, CaseNumber(int(number))) if is_number else None
         if case is None or case.room_id is None:
             raise Mistake("case.reopen_which")
+    elif order.rest and order.item.plan is None:
+        raise Mistake("command.takes_nothing", word=helping.word_of(order.around, command.row_of(Verb.REOPEN)))
     assert case is not None, "the room of a case has one"
     order = replace(order, case=case)
     if case.state is CaseState.CLOSED or order.item.plan:
@@ -159,7 +173,7 @@ async def _trust(order: Order) -> None:
 
 
 RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
-    Verb.HELP: _help,
+    Verb.HELP: lambda o: _answer(o, helping.text(o.around, o.rest)),
     Verb.NOTE: _note,
     Verb.TAKE: taking.take,
     Verb.RELEASE: taking.release,
@@ -222,18 +236,3 @@ async def _finish(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
-
-
-def _unknown(around: Surroundings, called: Unknown) -> str:
-    if called.suggestion:
-        return around.say("command.unknown", word=called.word, suggestion=called.suggestion)
-    return around.say("command.unknown_plain", word=called.word)
-
-
-def help_text(around: Surroundings) -> str:
-    """Return the help, made from the table of commands."""
-    lines = [around.say("command.help_intro")]
-    for row in COMMANDS:
-        words = " / ".join(f"!{word}" for word in row.words)
-        lines.append(around.say("command.help_line", words=words, what=around.say(row.help)))
-    return "\n".join(lines)

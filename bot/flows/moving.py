@@ -56,7 +56,7 @@ async def _decided(tx: Tx, case: Case, rest: str, message: Message) -> dict[str,
     there = await cases.find(tx, CaseNumber(int(number))) if number.isdecimal() and len(number) <= 9 else None
     is_theirs = there is not None and there.customer_id == case.customer_id and not there.merged_into
     if there is None or not is_theirs or there.room_id is None or there.number == case.number:
-        raise Mistake("case.no_such_case", number=number[:20] or "?")
+        raise Mistake("case.no_such_case", number=number[:20])
     link = await links.of_event(tx, message.replies_to) if message.replies_to else None
     if link is None or link.target[0] != case.room_id or link.number != case.number:
         raise Mistake("case.nothing_to_move")

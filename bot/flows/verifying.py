@@ -65,7 +65,7 @@ async def judge(around: Surroundings, item: Item, rest: str, *, alike: bool) -> 
     if item.plan is None:
         found = await _numbered(around, rest.strip()) if item.sender in around.rules.admins else None
         if found is None:
-            plan = _plan(tells=_told("verification.unknown", number=rest.strip()[:20] or "?"))
+            plan = _plan(tells=_told("verification.unknown", number=rest.strip()[:20]))
             item = await around.planned(item, plan)
         else:
             partner = _partner(found)
