@@ -349,7 +349,7 @@ def _wired(
     around = Surroundings(
         database=database,
         messenger=messenger,
-        texts=_texts(),
+        texts=_texts(settings),
         rules=rules,
         key=derive(master, Purpose.TRANSACTION_IDS),
         now=utc_now,
@@ -501,8 +501,8 @@ async def _follow_configuration(parts: Parts, reload: Reload | None) -> None:
         await insist(reloading.reload)
 
 
-def _texts() -> Texts:
-    return load_texts(resource_dir("config") / "texts")
+def _texts(settings: Settings) -> Texts:
+    return load_texts(resource_dir("config") / "texts", settings.business.tone)
 
 
 def _watched(parts: Parts) -> AbstractAsyncContextManager[object]:

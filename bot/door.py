@@ -128,12 +128,13 @@ async def _token(admin: Admin, door: Door, language: str) -> Ticket:
 
 def slips(settings: Settings, ticket: Ticket, languages: Sequence[str]) -> list[Sheet]:
     """Return the slip in each language."""
-    return [sheets.slip(door_of(settings).house, ticket, _texts(), language) for language in languages]
+    texts = _texts(settings.business.tone)
+    return [sheets.slip(door_of(settings).house, ticket, texts, language) for language in languages]
 
 
 def sign(settings: Settings, languages: Sequence[str]) -> Sheet:
     """Return the sign for the counter, all languages on one sheet."""
-    return sheets.sign(door_of(settings).house, _texts(), languages)
+    return sheets.sign(door_of(settings).house, _texts(settings.business.tone), languages)
 
 
 def register_page(settings: Settings) -> str:
@@ -141,5 +142,5 @@ def register_page(settings: Settings) -> str:
     return door_of(settings).house.register_page
 
 
-def _texts() -> Texts:
-    return load_texts(resource_dir("config") / "texts")
+def _texts(tone: str = "sie") -> Texts:
+    return load_texts(resource_dir("config") / "texts", tone)

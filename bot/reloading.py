@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 READ_AT_A_START = frozenset({"bot.user_id", "cases.read_marks"})
 """What stands in the rules, but is also used where nobody looks again: the account, and the filter of every sync."""
-FOLLOWED = frozenset({"log.level", "log.format"})
+FOLLOWED = frozenset({"log.level", "log.format", "business.tone"})
 """What holds at once though it stands in no rule."""
 MOST_LINES = 40
 
@@ -40,7 +40,7 @@ class Sources:
     """Where a running bot finds what the admin changed. `load` raises Fatal, `texts` raises TextsDiffer."""
 
     load: Callable[[], Settings]
-    texts: Callable[[], Texts]
+    texts: Callable[[Settings], Texts]
     rules_of: Callable[[Settings], Rules]
 
 
@@ -59,7 +59,8 @@ class Reloading:
             Transient: the disk is in trouble; nothing was taken over.
         """
         try:
-            fresh, texts = self._sources.load(), self._sources.texts()
+            fresh = self._sources.load()
+            texts = self._sources.texts(fresh)
             holds, found = taken_over(self._settings, fresh, self._sources.rules_of)
             if texts != self._around.texts:
                 found.append(Difference("config/texts", "✎", at_once=True))

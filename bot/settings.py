@@ -251,6 +251,7 @@ class BusinessSettings(_Section):
 
     name: str = Field(min_length=1, max_length=80)
     language: Literal["de", "en"] = "de"
+    tone: Literal["sie", "du"] = "sie"
 
 
 class ControllerSettings(_Section):
@@ -798,13 +799,20 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def load_texts(folder: Path) -> Texts:
-    """Read all languages.
+def load_texts(folder: Path, tone: str = "sie") -> Texts:
+    """Read all languages; `de-du.toml` and its like lie over their language for that tone.
 
     Raises:
         TextsDiffer: they do not say the same, or cannot be read.
     """
-    return checked({file.stem: flat(_text_table(file)) for file in sorted(folder.glob("*.toml"))})
+    files = {file.stem: flat(_text_table(file)) for file in sorted(folder.glob("*.toml"))}
+    toned = {name: files.pop(name) for name in tuple(files) if "-" in name}
+    texts = checked(files)
+    for name, changed in toned.items():
+        language, _, its_tone = name.partition("-")
+        laid = texts.laid_over(language, changed)
+        texts = laid if its_tone == tone else texts
+    return texts
 
 
 def _text_table(file: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Running:
         self.file.write_text(FILE)
         settings = self.load()
         world.around.rules = rules_of(settings)
-        self.reloading = Reloading(world.around, settings, Sources(self.load, lambda: self.texts, rules_of))
+        self.reloading = Reloading(world.around, settings, Sources(self.load, lambda _: self.texts, rules_of))
 
     def load(self) -> Settings:
         return load_settings(self.file)
@@ -191,7 +191,7 @@ async def test_a_file_that_is_gone_and_texts_that_differ_change_nothing(tmp_path
         await world.run()
         assert "there is no such file" in world.made("admin")[0].texts()[-1]
 
-        def broken() -> Texts:
+        def broken(_: Settings) -> Texts:
             raise TextsDiffer("en: customer.greeting is missing")
 
         running.file.write_text(FILE)

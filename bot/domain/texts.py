@@ -31,6 +31,23 @@ class Texts:
             raise KeyError(f"{key} takes {sorted(wanted)}, not {sorted(values)}")
         return _PLACEHOLDER.sub(lambda found: values[found.group(1)], text)
 
+    def laid_over(self, language: str, changed: Mapping[str, str]) -> "Texts":
+        """Return the texts with some of one language in other words, for example another form of address.
+
+        Raises:
+            TextsDiffer: naming every text that there is not, or that takes other placeholders.
+        """
+        before = self.catalogue.get(language, {})
+        problems = [f"{language}: {key} is changed but does not exist" for key in sorted(changed.keys() - before)]
+        problems += [
+            f"{language}: {key} takes other placeholders when changed"
+            for key in sorted(changed.keys() & before)
+            if set(_PLACEHOLDER.findall(changed[key])) != set(_PLACEHOLDER.findall(before[key]))
+        ]
+        if problems:
+            raise TextsDiffer("\n".join(problems))
+        return Texts({**self.catalogue, language: {**before, **changed}})
+
 
 def checked(catalogue: Catalogue) -> Texts:
     """Return the texts if all languages have the same keys with the same placeholders.

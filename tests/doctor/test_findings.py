@@ -17,7 +17,7 @@ from bot.resources import resource_dir
 TEXTS = checked(
     {
         file.stem: flat(tomllib.loads(file.read_text(encoding="utf-8")))
-        for file in (resource_dir("config") / "texts").glob("*.toml")
+        for file in (resource_dir("config") / "texts").glob("??.toml")
     }
 )
 CODE = Path(__file__).parents[2] / "bot"

@@ -16,6 +16,7 @@ from bot.flows.copying import CARRIED
 from bot.flows.reasons import PLAIN
 from bot.matrix.e2ee import withheld
 from bot.resources import resource_dir
+from bot.settings import load_texts
 
 FOLDER = resource_dir("config") / "texts"
 CODE = Path(__file__).parents[2] / "bot"
@@ -42,7 +43,7 @@ NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compli
 
 
 def catalogue() -> dict[str, dict[str, str]]:
-    return {file.stem: flat(tomllib.loads(file.read_text(encoding="utf-8"))) for file in FOLDER.glob("*.toml")}
+    return {file.stem: flat(tomllib.loads(file.read_text(encoding="utf-8"))) for file in FOLDER.glob("??.toml")}
 
 
 def test_both_languages_say_the_same() -> None:
@@ -151,6 +152,52 @@ def test_every_difference_is_named() -> None:
         "en: b lacks {one}",
         "de: c is missing",
     ]
+
+
+def test_du_says_the_same_with_other_words_and_nobody_is_sie_there() -> None:
+    toned = flat(tomllib.loads((FOLDER / "de-du.toml").read_text(encoding="utf-8")))
+    formal = catalogue()["de"]
+    texts = checked(catalogue()).laid_over("de", toned).catalogue["de"]
+    for_customers = (
+        "customer.",
+        "untrusted.customer",
+        "slip.",
+        "sign.",
+        *(key for key in toned if key.startswith("consent.")),
+    )
+
+    assert [key for key in toned if toned[key] == formal[key]] == [], "only what differs"
+    assert {key: text for key, text in texts.items() if key not in toned} == {
+        key: text for key, text in formal.items() if key not in toned
+    }
+    assert [
+        (key, text)
+        for key, text in texts.items()
+        if key.startswith(for_customers) and re.search(r"\bSie\b(?! ist)|\bIhnen\b|\bIhre?[nmrs]?\b", text)
+    ] == []
+
+
+def test_a_tone_lies_over_its_language_and_over_no_other(tmp_path: Path) -> None:
+    (tmp_path / "de.toml").write_text('a = "Sie, {name}"\nb = "x"')
+    (tmp_path / "en.toml").write_text('a = "you, {name}"\nb = "x"')
+    (tmp_path / "de-du.toml").write_text('a = "du, {name}"')
+
+    du, sie = load_texts(tmp_path, "du"), load_texts(tmp_path)
+
+    assert [du.render("a", language, name="Jo") for language in ("de", "en")] == ["du, Jo", "you, Jo"]
+    assert sie.render("a", "de", name="Jo") == "Sie, Jo"
+    assert du.render("b", "de") == "x"
+
+
+@pytest.mark.parametrize("tone", ["du", "sie"])
+def test_a_tone_that_does_not_fit_is_named_whichever_is_chosen(tmp_path: Path, tone: str) -> None:
+    (tmp_path / "de.toml").write_text('a = "{name}"')
+    (tmp_path / "de-du.toml").write_text('a = "{who}"\nb = "x"')
+
+    with pytest.raises(TextsDiffer) as caught:
+        load_texts(tmp_path, tone)
+
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_nested_tables_become_dotted_keys() -> None:

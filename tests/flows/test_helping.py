@@ -72,7 +72,7 @@ async def test_reopening_with_words_reopens_nothing(world: World) -> None:
 @pytest.mark.parametrize("row", NEED, ids=lambda row: row.verb)
 async def test_what_is_missing_is_said_with_an_example(world: World, row: Command) -> None:
     answer = await orders(world, row, f"!{row.words[0]}")
-    assert answer.startswith("⚠️ Nichts getan: Hinter")
+    assert answer.startswith("⚠️ Nicht getan: Hinter")
     assert f"„!{row.words[0]} " in answer, "an example"
     assert "?" not in answer.replace("?“", "")
 
