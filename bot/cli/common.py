@@ -22,10 +22,10 @@ PLACES = (Path("botschaft.toml"), Path("/config/botschaft.toml"))
 T = TypeVar("T")
 
 
-out = Console(highlight=False)
+out = Console(highlight=False, emoji=False)
 
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 ConfigOption = Annotated[

@@ -27,7 +27,7 @@ WAIT_S = 30.0
 LOOK_EVERY_S = 0.1
 FILE = Path("build") / "demo.json"
 
-out = Console(highlight=False)
+out = Console(highlight=False, emoji=False)
 
 
 @dataclass(frozen=True, slots=True)
