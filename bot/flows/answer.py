@@ -10,7 +10,7 @@ from typing import Any, Final
 from bot.domain import command
 from bot.domain.arrival import Item, ItemState
 from bot.domain.case import Case, CaseState, Turn
-from bot.domain.command import Call, Unknown
+from bot.domain.command import Call, Unknown, Verb
 from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import EventId, Lane, RoomId, UserId
 from bot.domain.message import Kind, Message, Outgoing
@@ -90,7 +90,7 @@ async def _edited_into_command(
 ) -> None:
     """An answer was edited into a note: its copy disappears from the customer's room, and what waits never goes there.
 
-    Else it is what it says now.
+    A command that it was edited into does not run, which is said. What had not gone out is what it says now.
     """
     if item.plan is None:
         begun = await following.under_way(around, item, message.target)
@@ -108,6 +108,8 @@ async def _edited_into_command(
     for ordinal, (copy_room, event) in enumerate(item.plan["copies"]):
         await around.messenger.redact(RoomId(copy_room), EventId(event), txn=around.txn(item, "redact", ordinal))
     text = around.say("case.note_withdrawn" if item.plan["copies"] else "case.note_kept")
+    if not (isinstance(called, Call) and called.command.verb is Verb.NOTE):
+        text += "\n" + around.say("command.not_run")
     await around.send(item, "reply", item.room_id, Outgoing(text, notice=True))
     async with around.database.transaction() as tx:
         await links.forget(tx, [EventId(item.plan["target"])])

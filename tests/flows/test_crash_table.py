@@ -96,8 +96,8 @@ async def withdrawing(world: World, chat: RoomId) -> None:
     """Staff edit an answer, and another one into a note."""
     await world.says(ANNA, chat, "erste")
     room = (await world.case_room(ANNA)).room_id
-    answers = [await world.says(JAN, room, text) for text in ("um acht", "unbedacht")]
-    for answer, text in zip(answers, ("um neun", ". Notiz"), strict=True):
+    answers = [await world.says(JAN, room, text) for text in ("um acht", "unbedacht", "zu")]
+    for answer, text in zip(answers, ("um neun", ". Notiz", "!zu"), strict=True):
         relation = {"rel_type": "m.replace", "event_id": answer}
         new = {"msgtype": "m.text", "body": text}
         await world.writes(JAN, room, f"* {text}", **{"m.new_content": new, "m.relates_to": relation})

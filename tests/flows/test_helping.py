@@ -59,6 +59,26 @@ async def test_closing_with_words_closes_nothing_and_sends_nothing(world: World)
     assert not [text for text in world.server.rooms[chat].texts() if "bis morgen" in text]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"), [("!zu", True), ("!ezu", True), (". doch nicht", False), ("!notiz x", False)]
+)
+async def test_an_answer_edited_into_a_command_is_withdrawn_and_it_is_said_that_the_command_did_not_run(
+    world: World, text: str, says: bool
+) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "erste")
+    room = await world.case_room(ANNA)
+    answer = await world.says(JAN, room.room_id, "fertig")
+    state = (await world.case(ANNA)).state
+    new = {"msgtype": "m.text", "body": text}
+    relation = {"rel_type": "m.replace", "event_id": answer}
+    await world.says(JAN, room.room_id, f"* {text}", **{"m.new_content": new, "m.relates_to": relation})
+    said = world.around.say("case.note_withdrawn")
+    assert room.texts()[-1] == (f"{said}\n{world.around.say('command.not_run')}" if says else said)
+    assert (await world.case(ANNA)).state == state
+    assert "fertig" not in world.server.rooms[chat].texts()
+
+
 async def test_reopening_with_words_reopens_nothing(world: World) -> None:
     row = row_of(Verb.REOPEN)
     await world.says(ANNA, await world.chat(ANNA), "erste")
