@@ -13,6 +13,7 @@ from bot.domain.ids import CaseNumber, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import (
+    among_staff,
     blocking,
     checkup,
     consenting,
@@ -229,6 +230,8 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
     if room.kind is RoomKind.INBOX and room.desk is None and called is None and message.kind not in UNANSWERED:
         raise Mistake("case.forgotten")
     async with around.database.transaction() as tx:
+        if called is None:
+            await among_staff.remind(tx, around, item, message)
         await arrivals.finish(tx, item)
 
 

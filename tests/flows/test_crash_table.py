@@ -180,6 +180,13 @@ async def blocking(world: World, chat: RoomId) -> None:
         await world.writes(JAN, room, text)
 
 
+async def talking(world: World, chat: RoomId) -> None:
+    """Staff talk where no customer reads it; that is said once in each room."""
+    for mark, who in (("inbox:annahme", JAN), ("admin", CHEF)):
+        for text in ("Wer macht das?", "Ich."):
+            await world.writes(who, world.made(mark)[0].room_id, text)
+
+
 async def muting(world: World, chat: RoomId) -> None:
     """What a muted customer writes arrives once."""
     await world.says(ANNA, chat, "erste")
@@ -405,7 +412,7 @@ STORIES = [
         hiring,
         dismissing,
     ),
-    *(letting_in, giving_a_code, taking_back, blocking, muting),
+    *(letting_in, giving_a_code, taking_back, blocking, muting, talking),
     *(
         making_ready,
         handing_over,
