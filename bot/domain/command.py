@@ -73,7 +73,7 @@ class Takes(StrEnum):
     """What may stand behind the word of a command."""
 
     NOTHING = "nothing"
-    MAYBE = "maybe"
+    MAYBE = "maybe"  # or what is missing is better said by the command itself
     NEEDED = "needed"
 
 
@@ -113,14 +113,14 @@ COMMANDS: Final = (
     Command(Verb.CLOSE, ("zu", "close"), Where.CASE, "help.close", chip="✅", everyday=True),
     Command(Verb.REOPEN, ("auf", "reopen"), Where.ANY_STAFF_ROOM, "help.reopen", takes=Takes.MAYBE, everyday=True),
     Command(Verb.DAY_END, ("feierabend", "endofday"), Where.ANY_STAFF_ROOM, "help.day_end"),
-    Command(Verb.MOVE, ("an", "assign", "move"), Where.CASE, "help.move", takes=Takes.NEEDED, everyday=True),
+    Command(Verb.MOVE, ("an", "assign", "move"), Where.CASE, "help.move", takes=Takes.MAYBE, everyday=True),
     Command(Verb.TITLE, ("titel", "title"), Where.CASE, "help.title", takes=Takes.MAYBE),
     Command(Verb.PLATE, ("kfz", "plate"), Where.CASE, "help.plate", takes=Takes.MAYBE),
     Command(Verb.REFERENCE, ("nr", "ref"), Where.CASE, "help.reference", takes=Takes.MAYBE),
     Command(Verb.TAG, ("tag",), Where.CASE, "help.tag", takes=Takes.MAYBE),
     Command(Verb.WHO, ("wer", "who"), Where.CASE, "help.who"),
     Command(Verb.HISTORY, ("verlauf", "history"), Where.CASE, "help.history", takes=Takes.MAYBE),
-    Command(Verb.JOIN, ("verbinden", "merge"), Where.CASE, "help.join", takes=Takes.NEEDED),
+    Command(Verb.JOIN, ("verbinden", "merge"), Where.CASE, "help.join", takes=Takes.MAYBE),
     Command(Verb.ALLOW, ("erlauben", "allow"), Where.CASE, "help.allow"),
     Command(Verb.ASK, ("fragen", "ask"), Where.CASE, "help.ask", takes=Takes.NEEDED),
     Command(Verb.WITHDRAW, ("widerruf", "withdraw"), Where.CASE, "help.withdraw", takes=Takes.MAYBE),

@@ -52,7 +52,7 @@ async def test_an_answer_that_was_planned_reaches_nobody_who_came_since(world: W
         ("!aufnehmen niemand", CHEF, "!aufnehmen"),
         (f"!entfernen {CHEF}", CHEF, "selbst"),
         ("!neukunde Meier", CHEF, "nichts angelegt"),
-        ("!an", JAN, "Nicht getan"),
+        ("!an", JAN, "Nicht übergeben"),
         (f"!entfernen {CHEF}", JAN, "Verwaltung"),
     ],
 )
