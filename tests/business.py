@@ -45,6 +45,7 @@ class Business:
     members: list[str] = field(default_factory=list)
     admins: list[str] = field(default_factory=list)
     extra: str = ""
+    controller: str = CONTROLLER
     url: str = ""  # where the bot finds its server, if not directly
     homeserver: str = ""  # further settings of that section
     process: asyncio.subprocess.Process | None = None
@@ -72,7 +73,7 @@ class Business:
             f"{self.homeserver or 'sync_timeout_s = 10'}\n"
             f'[bot]\nuser_id = "{self.bot.mxid}"\npassword_file = "bot.password"\n'
             f'[business]\nname = "Werkstatt Müller"\n'
-            f"{CONTROLLER}"
+            f"{self.controller}"
             f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
             f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = [{members}]\n{self.extra}'
         )

@@ -4,24 +4,41 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from bot.demo.synapse import LocalSynapse
 from bot.domain.ids import CustomerId, UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.ledger.notes import Signer, origin_of
 from bot.domain.secrets import Purpose, derive
 from bot.store import facts, ledger, rooms
 from bot.store.database import Database
-from tests.business import Business
+from tests.business import Business, a_business
 from tests.conftest import MakePeer
 from tests.faults.crowd import opened
 from tests.waiting import until
 
 Json = dict[str, Any]
+
+
+@pytest.fixture
+async def business(synapse: LocalSynapse, tmp_path: Path) -> AsyncIterator[Business]:
+    """A bot that shows no privacy texts, so that nothing is on record but what a test puts there."""
+    (tmp_path / "bot").mkdir()
+    made = await a_business(synapse, tmp_path / "bot")
+    made.controller = ""
+    made.people = {name: await made.account(name) for name in ("jan", "chef")}
+    made.members, made.admins = [made.people["jan"].mxid], [made.people["chef"].mxid]
+    await made.start()
+    yield made
+    if made.process:
+        assert await made.stop() == 0, made.log()
 
 
 async def with_database(business: Business, act: Callable[[Database], Awaitable[Any]]) -> Any:
