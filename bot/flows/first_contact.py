@@ -59,7 +59,7 @@ async def show(around: Surroundings, item: Item) -> bool:
     user = await rooms.user_of(around.database, customer)
     once = replace(item, id=derived_item_id(around.key, "notice", user, item.room_id, text.sha256))
     try:
-        event = await around.send(once, "notice", item.room_id, Outgoing(text.text))
+        event = await around.send(once, "notice", item.room_id, Outgoing(text.text, to_all=True))
     except (Transient, Refused) as error:
         left = item.arrived_at + PATIENCE - around.now()
         if left > timedelta(0) and not await consents.notice_failed(around.database, customer):
