@@ -7,8 +7,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bot.kit.answers import Answers
 from bot.resources import resource_dir
+from bot.settings import DAYS
 
 STAFF_JOIN = "botschaft_staff_join"
+_HOURS = re.compile(rf"^({'|'.join(DAYS)}) = .*$", re.MULTILINE)
 
 
 def configuration(answers: Answers, folder: Path) -> str:
@@ -23,6 +25,8 @@ def configuration(answers: Answers, folder: Path) -> str:
         'language = "de"': f"language = {_quoted(answers.language)}",
         'members = ["@jan:example.de", "@eva:example.de"]': f"members = {_list(answers.member)}",
         'admins = ["@chefin:example.de"]': f"admins = {_list(answers.admin)}",
+        'holidays = "DE-NW"': 'holidays = ""',
+        'closed = ["2026-12-24/2027-01-02"]': "closed = []",
     }
     if answers.kit == "compose":
         replaced["allow_insecure_http = false"] = "allow_insecure_http = true"
@@ -37,7 +41,7 @@ def configuration(answers: Answers, folder: Path) -> str:
         replaced['web_client = ""'] = f"web_client = {_quoted(f'https://{answers.element_host}')}"
     for example, answer in replaced.items():
         text = text.replace(example, answer)
-    return text
+    return _HOURS.sub(r"\1 = []", text)  # invented ones would be told to customers
 
 
 def _quoted(value: str) -> str:

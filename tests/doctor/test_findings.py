@@ -75,10 +75,10 @@ def test_what_matters_most_comes_first_in_either_language() -> None:
     german = said(findings, lambda text, **values: TEXTS.render(text, "de", **values)).splitlines()
     table, summary, code = shown(findings, TEXTS)
 
-    assert german[0] == "🩺 1 Punkte brauchen jemanden:"
+    assert german[0] == "🩺 Zu tun: 1."
     assert [line[0] for line in german if line[0] in "✗?•✓"] == ["✗", "?", "•", "✓"]
     assert german[1].startswith("✗ Nachrichten: 2 Nachrichten hängen")
-    assert (summary, code, table.row_count) == ("🩺 1 things need somebody:", 1, 4)
+    assert (summary, code, table.row_count) == ("🩺 To do: 1.", 1, 4)
 
 
 def test_grades_have_their_order_and_their_signs() -> None:

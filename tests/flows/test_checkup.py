@@ -32,7 +32,7 @@ async def test_an_admin_is_told_what_was_found(world: World, word: str) -> None:
     await world.says(CHEF, admin_room(world), word)
 
     answer = world.made("admin")[0].texts()[-1]
-    assert answer.splitlines()[0] == "🩺 1 Punkte brauchen jemanden:"
+    assert answer.splitlines()[0] == "🩺 Zu tun: 1."
     assert "✗ Nachrichten: 2 Nachrichten hängen" in answer
     assert "✓ Uhr: Die Uhr geht wie die des Servers." in answer
     assert len(looks) == 1

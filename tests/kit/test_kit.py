@@ -477,3 +477,10 @@ def test_the_wheel_brings_the_kit_along(tmp_path: Path) -> None:
     needed |= {"deploy/versions.env", "deploy/staff_join/botschaft_staff_join/__init__.py"}
     assert len(needed) > 10
     assert {name for name in needed if f"bot/_resources/{name}" not in names} == set()
+
+
+def test_no_hours_are_invented(tmp_path: Path) -> None:
+    """They would be told to customers."""
+    hours = tomllib.loads((made(tmp_path, "compose") / "bot/botschaft.toml").read_text(encoding="utf-8"))["hours"]
+
+    assert [name for name, value in hours.items() if value] == ["time_zone"]
