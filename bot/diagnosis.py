@@ -23,6 +23,7 @@ from bot.matrix.transport import Transport
 from bot.privacy.loading import PrivacyProblems
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
+from bot.store import facts
 from bot.store.database import Clock, Database, newest_version, utc_now
 
 LANGUAGE: Final = "en"
@@ -46,7 +47,7 @@ async def diagnose(config: Path, *, now: Clock = utc_now) -> list[Finding]:
         transport = Transport(settings.homeserver.url, timeout_s=settings.homeserver.request_timeout_s)
         stack.push_async_callback(transport.close)
         bare = Patient(settings, rules_of(settings), transport, now)
-        if not settings.storage.is_used():
+        if not settings.storage.is_used() or await _has_no_device(settings):
             return [*found, *await examine(bare, WITHOUT_A_FOLDER), bad("serving", "never")]
         found += await examine(bare, FIRST)
         try:
@@ -55,6 +56,17 @@ async def diagnose(config: Path, *, now: Clock = utc_now) -> list[Finding]:
             found.append(stopped("serving", str(error)))
             patient = replace(bare, opened_database=await _database(settings, stack))
         return found + await examine(patient, [area for area in CHECKS if area not in FIRST])
+
+
+async def _has_no_device(settings: Settings) -> bool:
+    """Tell whether the bot has never got through its first start: then nothing is damaged, it is not there yet."""
+    if (settings.storage.folder / "keys.db").exists():
+        return False
+    try:
+        async with stored(settings, as_it_is=True) as database:
+            return await facts.get(database, facts.DEVICE_ID) is None
+    except (Fatal, Transient):
+        return False
 
 
 async def _opened(bare: Patient, stack: AsyncExitStack) -> Patient:

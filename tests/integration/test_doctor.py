@@ -179,6 +179,18 @@ async def test_a_missing_file_is_found_and_no_other_is_made_in_its_place(busines
     assert not (business.data / name).exists()
 
 
+async def test_a_bot_that_never_got_through_a_start_is_not_called_damaged(business: Business) -> None:
+    await business.stop()
+    (business.data / "keys.db").unlink()
+    async with stored(business.settings()) as database, database.transaction() as tx:
+        await facts.remove(tx, facts.DEVICE_ID)
+
+    wrong = await found(business)
+
+    assert "serving.never" in wrong
+    assert "databases.damaged" not in wrong
+
+
 async def test_a_program_that_is_newer_than_the_running_bot_leaves_the_database_as_it_is(
     business: Business, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
