@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bot import door
 from bot.cli.common import (
     ConfigOption,
     load,
@@ -35,6 +34,8 @@ def customer_new(
     to: Annotated[Path, typer.Option("--out", help="Where to print the slip: .pdf or .png.")] = Path("access-slip.pdf"),
 ) -> None:
     """Let a new customer in: make an account or a registration token, and print the slip; the bot may be running."""
+    from bot import door  # noqa: PLC0415 - fonts and printers cost a start 30 MiB and a quarter of a second
+
     settings = load(config)
     languages, paper = door.languages_of(settings, lang), door.paper(to, private=True)
     wanted = None if account is None else Gift.ACCOUNT if account else Gift.TOKEN
@@ -46,6 +47,8 @@ def customer_new(
 
 def _show_ticket(settings: Settings, ticket: Ticket) -> None:
     """Say it before it is printed: a full disk must not lose the only copy of a password."""
+    from bot import door  # noqa: PLC0415 - fonts and printers cost a start 30 MiB and a quarter of a second
+
     match ticket.gift:
         case Gift.ACCOUNT:
             out.print("[green]✓[/green] Account made.")
@@ -70,6 +73,8 @@ def sign(
     to: Annotated[Path, typer.Option("--out", help="Where to print it: .pdf or .png.")] = Path("counter-sign.pdf"),
 ) -> None:
     """Print the A5 sign for the counter: how to reach you, without any secret. Asks no server."""
+    from bot import door  # noqa: PLC0415 - fonts and printers cost a start 30 MiB and a quarter of a second
+
     settings = load(config)
     languages, paper = door.languages_of(settings, lang), door.paper(to, private=False)
     paper.write(door.sign(settings, languages))

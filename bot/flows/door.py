@@ -24,8 +24,6 @@ from bot.domain.message import Attachment, Kind, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows.registrar import Registrar
 from bot.flows.surroundings import Surroundings
-from bot.paper.printers import as_png, pixels
-from bot.paper.sheets import slip
 from bot.store import arrivals, facts
 from bot.store.database import Tx
 
@@ -200,6 +198,10 @@ def _mistake(error: Refused) -> Mistake:
 async def _show_slip(around: Surroundings, item: Item, ticket: Ticket) -> EventId | None:
     """Put the slip into the room, encrypted. None: the server does not take the file; the words have to do."""
     assert item.plan is not None
+    # Only who shows one pays for it: fonts and printers take 30 MiB and a quarter of a second.
+    from bot.paper.printers import as_png, pixels  # noqa: PLC0415
+    from bot.paper.sheets import slip  # noqa: PLC0415
+
     sheet = slip(around.rules.door.house, ticket, around.texts, item.plan["language"])
     picture = await asyncio.to_thread(as_png, sheet)
     name = around.say("door.file_name") + ".png"

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def test_what_ci_runs_can_be_run() -> None:
 
     assert script.stat().st_mode & 0o111
     assert "set -euo pipefail" in script.read_text()
+
+
+def test_a_start_loads_no_printers_and_no_calendars() -> None:
+    """They take 50 MiB; only who shows a slip or has holidays pays for them."""
+    code = "import sys, bot.cli; print(sorted({'PIL', 'fpdf', 'fontTools', 'holidays', 'numpy'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
