@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
+from hypothesis import settings
 
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account, Business, a_business
+
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")  # no test asserts speed
 
 MakeUser = Callable[..., Awaitable[Account]]
 MakePeer = Callable[..., Awaitable[Peer]]
