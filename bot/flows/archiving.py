@@ -10,7 +10,7 @@ from bot.domain.arrival import Item, staff_lane
 from bot.domain.errors import Refused
 from bot.domain.ids import CaseNumber, RoomId, UserId
 from bot.domain.message import Outgoing
-from bot.flows import recap, staffing, states
+from bot.flows import staffing, states, telling
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -56,8 +56,10 @@ async def bring_back(around: Surroundings, item: Item) -> None:
     case = await cases.get(around.database, CaseNumber(item.body["case"]))
     item = await around.planned(item, {"returns": True})
     await _hang(around, item.room_id, {"via": [around.rules.me.partition(":")[2]]})
-    said = await recap.of_room(around, item.room_id)  # not even a plan holds what people wrote
-    if said:
+    # Not even a plan holds what people wrote.
+    lines = await telling.lines_of(around, item.room_id, telling.USUAL, staff_only=True)
+    if lines:
+        said = "\n".join([around.say("telling.recap"), *lines])
         await around.send(item, "recap", item.room_id, Outgoing(said, notice=True))
     people = around.rules.desk(case.desk).members
     async with around.database.transaction() as tx:

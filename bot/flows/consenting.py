@@ -137,18 +137,7 @@ async def _record_asked(
     details: dict[str, Value] = {"question": said, "poll": poll, "room": question.room_id, "case": question.case}
     asked = _consent_of(around, question, item)
     await consents.record(tx, LedgerKind.REQUESTED, asked, details, now=around.now())
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "question_over", str(question.id)),
-        lane=aside_lane(f"question:{question.id}"),
-        room=question.room_id,
-        kind=ItemKind.QUESTION,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"question": question.id},
-        due_at=around.now() + around.rules.question_lasts,
-    )
+    await _add_item(tx, around, question, "question_over", due_at=around.now() + around.rules.question_lasts)
 
 
 def _consent_of(around: Surroundings, question: Question, item: Item, decision: EventId | None = None) -> Consent:
@@ -396,7 +385,7 @@ async def bring_up_to_date(around: Surroundings) -> None:
                 await consents.record(tx, LedgerKind.SUPERSEDED, known, {}, now=around.now())
         for question in await questions.all_open(tx):
             if not _is_current(around.privacy, question):
-                await _outdate(tx, around, question)
+                await _add_item(tx, around, question, "question_outdated")
 
 
 def _is_current(privacy: Privacy, question: Question) -> bool:
@@ -406,10 +395,13 @@ def _is_current(privacy: Privacy, question: Question) -> bool:
     )
 
 
-async def _outdate(tx: Tx, around: Surroundings, question: Question) -> None:
+async def _add_item(
+    tx: Tx, around: Surroundings, question: Question, name: str, *, due_at: datetime | None = None
+) -> None:
+    """Have a question looked at again, now or when it is due."""
     await arrivals.add(
         tx,
-        item_id=derived_item_id(around.key, "question_outdated", str(question.id)),
+        item_id=derived_item_id(around.key, name, str(question.id)),
         lane=aside_lane(f"question:{question.id}"),
         room=question.room_id,
         kind=ItemKind.QUESTION,
@@ -417,6 +409,7 @@ async def _outdate(tx: Tx, around: Surroundings, question: Question) -> None:
         sent_at=around.now(),
         arrived_at=around.now(),
         body={"question": question.id},
+        due_at=due_at,
     )
 
 

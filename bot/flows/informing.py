@@ -27,9 +27,10 @@ def answer_to(around: Surroundings, message: Message) -> str:
     return around.privacy.text(TEXTS[wish.wish], wish.language).filled()
 
 
-async def inform(around: Surroundings, item: Item, message: Message) -> None:
-    """Answer a message that is nothing but a wish; nobody else has to read it."""
-    await around.send(item, "informing", item.room_id, Outgoing(answer_to(around, message), notice=True))
+async def inform(around: Surroundings, item: Item) -> None:
+    """Answer a message that is nothing but a wish, as planned; nobody else has to read it."""
+    assert item.plan is not None
+    await around.send(item, "informing", item.room_id, Outgoing(item.plan["says"], notice=True))
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)

@@ -45,9 +45,11 @@ async def make_ready(around: Surroundings, item: Item, case: Case, rest: str) ->
     text = around.say("customer.ready", what=rest or around.say("customer.ready_what"), code=code)
     event = await around.send(item, "relay", room, Outgoing(text))
     reply = "case.ready" if code else "case.ready_code_unknown"
-    await around.send(item, "reply", item.room_id, Outgoing(around.say(reply), notice=True))
+    told = await around.send(item, "reply", item.room_id, Outgoing(around.say(reply), notice=True))
+    # Who deletes the command takes the sentence back; a tap that is taken back must not make it vanish unseen.
+    source = told if item.body.get("type") == "m.reaction" else item.event_id
     async with around.database.transaction() as tx:
-        await links.add(tx, Link((item.room_id, item.event_id), (room, event), case.number))
+        await links.add(tx, Link((item.room_id, source), (room, event), case.number))
         if code:
             await pickups.put(tx, case.number, code)
         lanes = await states.turn(tx, around, case.number, Turn.MADE_READY)

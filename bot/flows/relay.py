@@ -52,16 +52,14 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
         around.bookkeeping.lanes_changed(lanes)
     item = await first_contact.show_first(around, item)
     assert item.plan is not None
-    match item.plan["do"]:
-        case "carry":
-            await _carry(around, item, message)
-        case "inform":
-            await informing.inform(around, item, message)
-        case do:
-            await DOES.get(do, _finish)(around, item)
+    if item.plan["do"] == "carry":
+        await _carry(around, item, message)
+    else:
+        await DOES.get(item.plan["do"], _finish)(around, item)
 
 
 DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
+    "inform": informing.inform,
     "react": following.react,
     "delete": following.delete,
     "ask": choosing.ask,
@@ -158,7 +156,7 @@ async def _meant_for_the_bot(
         return {"do": "choose", "case": chosen}
     wish = informing.wished(around, message)
     if wish and not wish.rest and await around.may_answer(tx, item, customer, "informing"):
-        return {"do": "inform"}
+        return {"do": "inform", "says": informing.answer_to(around, message)}
     return None
 
 

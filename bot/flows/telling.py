@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bot.domain import command
 from bot.domain.command import Call, Verb
-from bot.domain.ids import EventId, RoomId, UserId
+from bot.domain.ids import EventId, RoomId
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.flows.orders import Order
 from bot.flows.surroundings import Surroundings
@@ -37,7 +37,9 @@ async def history(order: Order) -> None:
     most = min(MOST, int(number)) if number.isdecimal() and len(number) < 6 else USUAL
     item = await order.around.planned(order.item, {"tells": most})
     order = replace(order, item=item)
-    await _tell(order, await _lines(order, most, staff_only=False), order.say("telling.history"))
+    await _tell(
+        order, await lines_of(order.around, order.item.room_id, most, staff_only=False), order.say("telling.history")
+    )
     async with order.around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     order.around.bookkeeping.room_changed(item.room_id)
@@ -45,7 +47,7 @@ async def history(order: Order) -> None:
 
 async def recap(order: Order, *, staff_only: bool) -> None:
     """A step of a planned order: say again what colleagues wrote, if they wrote anything."""
-    lines = await _lines(order, MOST, staff_only=staff_only)
+    lines = await lines_of(order.around, order.item.room_id, MOST, staff_only=staff_only)
     if lines:
         await _tell(order, lines, order.say("telling.recap"))
 
@@ -55,12 +57,12 @@ async def _tell(order: Order, lines: list[str], head: str) -> None:
     await order.around.send(order.item, "told", order.item.room_id, Outgoing(text, notice=True))
 
 
-async def _lines(order: Order, most: int, *, staff_only: bool) -> list[str]:
-    """Return the newest messages, the oldest of them first."""
-    found = await _read_back(order.around, order.item.room_id, most, staff_only=staff_only)
-    lines = [await _line(order, found.edits.get(message.event_id, message), message) for message in found.messages]
+async def lines_of(around: Surroundings, room: RoomId, most: int, *, staff_only: bool) -> list[str]:
+    """Return the newest messages of a room as lines, the oldest of them first."""
+    found = await _read_back(around, room, most, staff_only=staff_only)
+    lines = [await _line(around, room, found.edits.get(one.event_id, one), one) for one in found.messages]
     if found.unreadable:
-        lines.append(order.say("telling.unreadable", count=str(found.unreadable)))
+        lines.append(around.say("telling.unreadable", count=str(found.unreadable)))
     return lines[::-1]
 
 
@@ -109,10 +111,10 @@ def _is_said(message: Message, *, ours: bool) -> bool:
     return called is None or (isinstance(called, Call) and called.command.verb is Verb.NOTE)
 
 
-async def _line(order: Order, now: Message, first: Message) -> str:
-    is_customer = first.sender == order.around.rules.me
-    name = order.say("telling.customer") if is_customer else await order.name(UserId(first.sender))
+async def _line(around: Surroundings, room: RoomId, now: Message, first: Message) -> str:
+    is_customer = first.sender == around.rules.me
+    name = around.say("telling.customer") if is_customer else await around.messenger.display_name(room, first.sender)
     sign = "📎 " if now.attachment else ""
     words = " / ".join(part.strip() for part in now.words.splitlines() if part.strip())
-    time = first.sent_at.astimezone().strftime("%d.%m. %H:%M")
+    time = first.sent_at.astimezone(around.rules.zone).strftime("%d.%m. %H:%M")
     return f"{time} {name}: {sign}{words}"[:LONGEST_LINE]

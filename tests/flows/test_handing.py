@@ -99,7 +99,7 @@ async def test_a_case_moves_to_another_desk_with_its_people_its_cards_and_a_reca
     assert known is not None
     assert known.desk == "werkstatt"
     assert people(shop, case) == {EVA, TOM}
-    recap = next(text for text in said(shop, case) if text.startswith("🕘")).splitlines()
+    recap = next(text for text in said(shop, case) if text.startswith("📜")).splitlines()
     assert [line.partition(" ")[2].partition(" ")[2] for line in recap[1:]] == [
         f"{JAN}: Bringen Sie ihn um neun",
         f"{EVA}: . Beläge sind da",

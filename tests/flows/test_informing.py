@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bot.domain.command import WISHES, Wish, Wished, wished
 from bot.domain.ids import RoomId
 from bot.store import cases, rooms
-from tests.flows.world import ANNA, JAN, ME, World
+from tests.flows.world import ANNA, JAN, ME, Crash, World
 from tests.flows.world import OPEN as PRIVACY
 
 
@@ -108,3 +108,15 @@ def test_every_word_is_understood_with_what_follows(word: str, end: str, rest: s
 
     assert wished(f"!{word.upper()}{end} {rest}") == Wished(wish, language, rest)
     assert {wish for wish, _ in WISHES.values()} == set(Wish)
+
+
+async def test_what_was_planned_is_said_though_the_controller_is_gone_by_now(world: World) -> None:
+    chat = await world.chat(ANNA)
+    world.server.fail_at(1, "before", Crash())
+    with pytest.raises(Crash):
+        await world.says(ANNA, chat, "!impressum")
+    world.privacy = None
+    await world.restart()
+    await world.run()
+
+    assert PRIVACY.text("imprint", "de").text in said(world, chat)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bot.domain.case import CaseState
 from bot.domain.command import CHIPS
 from bot.domain.hours import Hours
 from bot.domain.ids import EventId, RoomId, UserId
@@ -113,6 +114,18 @@ async def test_a_tap_closes_and_the_typed_command_says_the_same(counter: Counter
     assert counter.said()[-1] == closed
     await counter.tap("👍", counter.case, (await counter.card()).event_id)
     assert counter.said()[-1].startswith("Der Vorgang ist geschlossen")
+
+
+async def test_a_tap_that_is_taken_back_takes_nothing_from_the_customer(counter: Counter) -> None:
+    world, chat = counter.world, counter.chat
+    tap = await counter.tap("🟢", counter.case, (await counter.card()).event_id)
+    told = world.server.rooms[chat].texts()
+    assert told[-1].startswith("🟢")
+    redaction = world.server.new_event(counter.case, EVA, "m.room.redaction", {"redacts": tap})
+    await world.take(counter.case, redaction)
+    await world.run()
+    assert world.server.rooms[chat].texts() == told
+    assert (await world.case(ANNA)).state is CaseState.READY
 
 
 async def test_taking_over_and_letting_go(counter: Counter) -> None:
