@@ -67,7 +67,7 @@ async def test_a_case_is_taken_by_a_tap_and_goes_to_another_desk(business: Busin
     await sign(tom, business, moved, "👍")
     for text in ("Die Bremse quietscht", "Und die Hupe"):
         assert (await arrived(tom, business, text)).room_id == case
-    recap = await arrived(tom, business, "Das haben Kollegen hier bisher geschrieben")
+    recap = await arrived(tom, business, "📜 Was das Team hier zuletzt geschrieben hatte")
     assert "Bringen Sie ihn um neun" in recap.body
     assert "Oder um zehn" in recap.body
     assert "!kfz" not in recap.body
