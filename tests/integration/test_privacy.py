@@ -4,14 +4,11 @@ import asyncio
 import os
 import sys
 
-import pytest
-
 from bot.demo.peer import Peer, Seen
 from bot.domain.purpose import digest
 from bot.domain.secrets import Purpose, derive
 from bot.store import privacy_texts
 from bot.store.database import Database
-from tests import business as businesses
 from tests.business import CONTROLLER, Business
 from tests.conftest import MakePeer
 
@@ -44,7 +41,7 @@ async def words_on_record(business: Business, sha256: str) -> str | None:
 
 
 async def test_ac_08_what_a_customer_reads_is_on_record_and_never_changes_under_its_version(
-    business: Business, new_peer: MakePeer, monkeypatch: pytest.MonkeyPatch
+    business: Business, new_peer: MakePeer
 ) -> None:
     anna = await new_peer(await business.account("anna"))
     chat = await anna.start_chat(business.bot.mxid)
@@ -57,8 +54,7 @@ async def test_ac_08_what_a_customer_reads_is_on_record_and_never_changes_under_
     for seen in (overview, imprint):
         assert await words_on_record(business, digest(seen.body)) == seen.body
 
-    changed = CONTROLLER.replace("Telefon 01234 567890", "Telefon 09876 54321")
-    monkeypatch.setattr(businesses, "CONTROLLER", changed)
+    business.controller = CONTROLLER.replace("Telefon 01234 567890", "Telefon 09876 54321")
     said = await refused(business)
     assert "first_contact.de: other words have been version 1.1 since" in said
     assert "Raise privacy.edition" in said
@@ -70,10 +66,10 @@ async def test_ac_08_what_a_customer_reads_is_on_record_and_never_changes_under_
 
 
 async def test_without_a_controller_messages_are_carried_and_the_admins_are_told(
-    business: Business, new_peer: MakePeer, monkeypatch: pytest.MonkeyPatch
+    business: Business, new_peer: MakePeer
 ) -> None:
     assert await business.stop() == 0
-    monkeypatch.setattr(businesses, "CONTROLLER", "")
+    business.controller = ""
     await business.start()
     anna, jan = await new_peer(await business.account("anna")), await new_peer(business.people["jan"])
     chef = await new_peer(business.people["chef"])
