@@ -4,7 +4,7 @@ Bodies come from strangers. Whoever builds a `Message` has already made it safe 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -95,16 +95,24 @@ class NoKey:
 
 @dataclass(frozen=True, slots=True)
 class Forged:
-    """The event is not what it claims to be. `reason` is one word for metrics and logs."""
+    """The event is not what it claims to be. `reason` is one word for metrics and logs.
+
+    `said`: what stands in it, if only no device of its sender can be found for it. It counts as a withdrawal alone.
+    """
 
     reason: str
+    said: Message | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Untrusted:
-    """The device that wrote it is not believed: `unsigned`, or signed by a `changed` identity."""
+    """The device that wrote it is not believed: `unsigned`, or signed by a `changed` identity.
+
+    `said`: what stands in it. It counts as a withdrawal alone.
+    """
 
     reason: str
+    said: Message | None = field(default=None, compare=False)
 
 
 Reading = Message | Handshake | NoKey | Forged | Untrusted

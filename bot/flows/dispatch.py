@@ -66,10 +66,10 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
 """Who handles what is not somebody's event."""
 
 
-def _untrusted(around: Surroundings, item: Item, reason: str) -> str:
+def _untrusted(around: Surroundings, item: Item, reason: str, *, withdrew: bool) -> str:
     """Return the sentence for somebody whose device is not believed."""
     if item.sender not in around.rules.staff:
-        return "untrusted.customer"
+        return "untrusted.customer_withdrew" if withdrew else "untrusted.customer"
     return "untrusted.changed" if reason == "changed" else "untrusted.unsigned"
 
 
@@ -108,9 +108,11 @@ class Dispatch:
             case NoKey():
                 await self._without_key(item, reading)
             case Forged(reason):
+                await withdrawing.despite_doubt(self._around, item, room, reading)
                 raise Refused("the event is not what it claims to be", code=f"forged_{reason}")
             case Untrusted(reason):
-                raise Mistake(_untrusted(self._around, item, reason))
+                withdrew = await withdrawing.despite_doubt(self._around, item, room, reading)
+                raise Mistake(_untrusted(self._around, item, reason, withdrew=withdrew))
             case Handshake():
                 await self._handshake(item, room, reading)
             case Message() if with_staff:

@@ -72,7 +72,7 @@ async def warn(around: Surroundings, item: Item) -> None:
 
 
 def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
-    is_theirs = item.body["text"] == "untrusted.customer"
+    is_theirs = item.body["text"] in {"untrusted.customer", "untrusted.customer_withdrew"}
     if item.body["text"] and (kind is not RoomKind.CUSTOMER or is_theirs):
         return around.say(item.body["text"], **item.body["values"])
     reason = item.body["reason"]

@@ -1,10 +1,11 @@
 """Taking consent back: as easy as giving it, effective at once, confirmed once, never followed by a question.
 
 What is in clear counts in T1 already. What is encrypted is read ahead in a lane of its own when there is something to
-take back, so that it never stands behind a waiting item. The message itself goes to staff like any other.
+take back, so that it never stands behind a waiting item. The message itself goes to staff like any other; one of a
+device that is not believed does not, and takes back all the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from bot.domain.consent import Answer, Consent, Standing, Withdrawal
 from bot.domain.errors import Refused
 from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, derived_item_id
 from bot.domain.ledger.entries import LedgerKind
-from bot.domain.message import Kind, Message, NoKey, Outgoing
+from bot.domain.message import Forged, Kind, Message, NoKey, Outgoing, Reading, Untrusted
 from bot.domain.purpose import PurposeId
+from bot.domain.room import Room, RoomKind
 from bot.flows import first_contact
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
@@ -29,16 +31,29 @@ LOOK_AGAIN = timedelta(seconds=30)
 GIVE_UP_AFTER = timedelta(days=1)
 """How long what cannot be decrypted is looked at again; its own item goes on waiting for the key after that."""
 
+IN_DOUBT: Final = frozenset({"unbelieved", "unknown"})
+"""Devices whose messages are not relayed."""
+
 SPOKEN: Final = frozenset(Kind) - {Kind.DELETION, Kind.REACTION, Kind.POLL_VOTE, Kind.POLL_END, Kind.NOISE}
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What somebody takes back (None: all), how they did, and in which words."""
+    """What somebody takes back (None: all), how they did, in which words, and from what kind of device.
+
+    `device`: signed, unsigned, unbelieved (unsigned, where only signed ones are heard), unknown (none of theirs that we
+    know or can learn of), or none (it was not encrypted, or staff recorded it).
+    """
 
     purpose: PurposeId | None
     form: str
     words: str = ""
+    device: str = "none"
+
+    @property
+    def in_doubt(self) -> bool:
+        """The message itself is not relayed."""
+        return self.device in IN_DOUBT
 
 
 def words_of(around: Surroundings) -> dict[str, PurposeId]:
@@ -165,6 +180,7 @@ async def heed(around: Surroundings, item: Item) -> None:
         await _finish(around, item)
         return
     reading = await around.messenger.read(waiting.room_id, waiting.body)
+    said, device = heard(reading)
     if isinstance(reading, NoKey) and around.now() - item.arrived_at < GIVE_UP_AFTER:
         async with around.database.transaction() as tx:
             await arrivals.wait(tx, item, "", around.now() + LOOK_AGAIN)
@@ -172,23 +188,56 @@ async def heed(around: Surroundings, item: Item) -> None:
     lanes: list[Lane] = []
     async with around.database.transaction() as tx:
         person = await rooms.of_user(tx, waiting.sender)
-        if person and isinstance(reading, Message):
-            lanes = await take(tx, around, waiting, person, reading) or []
+        if person and said:
+            lanes = await take(tx, around, waiting, person, said, device=device) or []
         if waiting.reason == OF_BLOCKED:
             await arrivals.finish(tx, waiting)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed(lanes)
 
 
+def heard(reading: Reading) -> tuple[Message | None, str]:
+    """Return what may take something back, and which device said it: also one for which nothing else is believed.
+
+    Only whoever runs a server could forge that, and whom it concerns loses a consent by it and nothing else.
+    """
+    match reading:
+        case Message():
+            return reading, "unsigned" if reading.unsigned_device else "signed" if reading.encrypted else "none"
+        case Untrusted():
+            return reading.said, "unbelieved"
+        case Forged():
+            return reading.said, "unknown"
+        case _:
+            return None, ""
+
+
+async def despite_doubt(around: Surroundings, item: Item, room: Room, reading: Untrusted | Forged) -> bool:
+    """A customer's message is about to be refused; tell whether it takes something back, which it then has done."""
+    said, device = heard(reading)
+    is_theirs = room.kind is RoomKind.CUSTOMER and item.sender not in around.rules.staff
+    if said is None or around.privacy is None or not is_theirs:
+        return False
+    async with around.database.transaction() as tx:
+        person = await rooms.of_user(tx, item.sender)
+        lanes = await take(tx, around, item, person, said, device=device) if person else None
+    around.bookkeeping.lanes_changed(lanes or [])
+    return lanes is not None
+
+
 # ------------------------------------------------------------------------------------------------------------- effects
 
 
-async def take(tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message) -> list[Lane] | None:
+async def take(
+    tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message, *, device: str = ""
+) -> list[Lane] | None:
     """Take back what a message takes back, in this commit; None: it does not. Returns the lanes of what follows."""
     if await consents.is_withdrawal(tx, item.id):
         return []
     taken = await recognised(tx, around, item, person, message)
-    return await apply(tx, around, item, person, taken) if taken else None
+    if taken is None:
+        return None
+    return await apply(tx, around, item, person, replace(taken, device=device or heard(message)[1]))
 
 
 async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, taken: Taken) -> list[Lane]:
@@ -196,7 +245,13 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
     if around.privacy is None or not await consents.note_withdrawal(tx, item, person, taken.purpose):
         return []
     now = around.now()
-    details = {"form": taken.form, "words": taken.words[:LONGEST_WORDS], "event": item.id, "room": item.room_id}
+    details = {
+        "form": taken.form,
+        "words": taken.words[:LONGEST_WORDS],
+        "event": item.id,
+        "room": item.room_id,
+        "device": taken.device,
+    }
     ended = await _end(tx, around, item, person, taken.purpose, details)
     dropped = await arrivals.drop_news(tx, customer_lane(person), taken.purpose)
     cancelled, begun = await permits.cancel(tx, person, taken.purpose)
@@ -214,6 +269,7 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
         "stopped": dropped + cancelled,
         "begun": begun,
         "language": ended[0].language if ended else around.rules.language,
+        "in_doubt": taken.in_doubt,
     }
     aside, theirs = aside_lane(f"withdrawn:{item.id}"), customer_lane(person)
     await _add(tx, around, item, ItemKind.WITHDRAWN, aside, body | {"to": "customer"})
@@ -264,17 +320,23 @@ async def _add(tx: Tx, around: Surroundings, item: Item, kind: ItemKind, lane: L
 async def confirm(around: Surroundings, item: Item) -> None:
     """Tell the customer once what was taken back, or staff that it was. No question, no are-you-sure."""
     person = CustomerId(item.body["person"])
-    if item.body["to"] == "customer":
+    is_for_customer = item.body["to"] == "customer"
+    shows_itself = item.body.get("in_doubt", False)  # the message that else brings the privacy text is refused
+    if is_for_customer and not shows_itself:
         await _wait_for_notice(around, person)
     if item.plan is None:
-        case = await cases.latest_of(around.database, person)
-        room = await _room_of(around, item, person) if item.body["to"] == "customer" else None
-        plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
-        item = await around.planned(item, plan)
-    if item.body["to"] == "staff":
-        await _tell_staff(around, item, "case.withdrawn")
-    else:
+        room = await _room_of(around, item, person) if is_for_customer else None
+        async with around.database.transaction() as tx:
+            case = await cases.latest_of(tx, person)
+            plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
+            notice = is_for_customer and room and shows_itself
+            plan |= await first_contact.planned(tx, around, item, person) if notice else {}
+            item = await around.plan(tx, item, plan)
+    if is_for_customer:
+        await first_contact.show(around, item)
         await _tell_customer(around, item)
+    else:
+        await _tell_staff(around, item, "case.withdrawn")
     await _finish(around, item)
 
 
@@ -301,7 +363,10 @@ async def _tell_staff(around: Surroundings, item: Item, text: str) -> None:
     if item.plan["staff"]:
         titles = ", ".join(title_of(around, PurposeId(purpose)) for purpose in item.body["purposes"]) or "–"
         values = {"purposes": titles, "stopped": str(item.body["stopped"])} if text == "case.withdrawn" else {}
-        await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(around.say(text, **values), notice=True))
+        said = around.say(text, **values)
+        if values and item.body.get("in_doubt"):
+            said += "\n" + around.say("case.withdrawn_in_doubt")
+        await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(said, notice=True))
 
 
 async def _room_of(around: Surroundings, item: Item, person: CustomerId) -> RoomId | None:

@@ -44,11 +44,11 @@ async def says(world: World, sender: UserId, room: RoomId, body: str, **content:
     return event
 
 
-async def votes(world: World, sender: UserId, room: RoomId, poll: str, *choice: str) -> EventId:
+async def votes(world: World, sender: UserId, room: RoomId, poll: str, *choice: str, session: str = "") -> EventId:
     """Somebody votes, encrypted, and the bot works."""
     relation = {"rel_type": "m.reference", "event_id": poll}
     content: Json = {f"{POLL}.response": {"answers": list(choice)}, "m.relates_to": relation}
-    event = encrypted(world, sender, room, f"{POLL}.response", content)
+    event = encrypted(world, sender, room, f"{POLL}.response", content, session=session)
     await world.take(room, event)
     await world.run()
     return EventId(event["event_id"])

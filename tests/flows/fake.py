@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bot.domain.errors import BotschaftError, Refused
 from bot.domain.ids import EventId, ItemId, RoomId, SessionId, TxnId, UserId
-from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading
+from bot.domain.message import Attachment, Forged, NoKey, Outgoing, Reading, Untrusted
 from bot.domain.verification import KEY_MISMATCH, REFUSED, Handshake, Partner, Progress, cancellation
 from bot.flows.messenger import GONE, STEP, Page, RoomSpec
 from bot.matrix.attachments import file_object, with_file
@@ -96,6 +96,7 @@ class FakeMessenger:
         self.signed: list[tuple[UserId, str]] = []
         self.without_identity: set[UserId] = set()
         self.missing_keys: set[SessionId] = set()
+        self.doubted: dict[SessionId, type[Untrusted] | type[Forged]] = {}  # nobody is believed to have written it
         self.calls: list[str] = []
         self.files: dict[str, bytes] = {}
         self.named_files: list[str] = []
@@ -127,6 +128,10 @@ class FakeMessenger:
             return handshake_of(room, event, event["type"], event["content"], me=self.me)
         if event["type"] == "m.room.encrypted":
             inside = event["content"].get("inside", {"type": "m.room.redaction", "content": {}})
+            if session in self.doubted:
+                said = message_of(room, event, inside["type"], inside["content"], encrypted=False)
+                doubt = self.doubted[session]
+                return doubt("unsigned" if doubt is Untrusted else "owner", said)
             return message_of(room, event, inside["type"], inside["content"], encrypted=True)
         return message_of(room, event, event["type"], event["content"], encrypted=True)
 

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bot.domain.consent import Standing
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import EventId, RoomId, TxnId, UserId
+from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
 from bot.domain.ledger.entries import LedgerKind
-from bot.domain.message import Outgoing
+from bot.domain.message import Forged, Outgoing, Untrusted
 from bot.domain.purpose import Privacy, digest
 from bot.flows import consenting
 from bot.privacy.loading import load
@@ -289,6 +289,56 @@ async def test_ac_02_it_never_stands_behind_a_waiting_item(world: World) -> None
     assert (await world.case_room(ANNA)).texts().count("stopp") == 1
     assert len(await entries(world, LedgerKind.WITHDRAWN)) == 1
     assert sum("Widerruf gilt ab sofort" in text for text in ours(world, chat)) == 1
+
+
+@pytest.mark.parametrize(
+    ("doubt", "device", "told"), [(Untrusted, "unbelieved", "Ihr Widerruf gilt ab sofort."), (Forged, "unknown", "⚠️")]
+)
+async def test_ac_02_it_needs_no_device_that_is_believed(
+    world: World, doubt: type[Untrusted] | type[Forged], device: str, told: str
+) -> None:
+    """Only whoever runs a server could forge it, and the customer loses nothing by it but a consent."""
+    chat, _ = await agreed(world)
+    world.server.doubted[SessionId("new phone")] = doubt
+    before, case = len(ours(world, chat)), await world.case_room(ANNA)
+    await says(world, ANNA, chat, "stopp", session="new phone")
+
+    assert await standing(world) is Standing.WITHDRAWN
+    (entry,) = await entries(world, LedgerKind.WITHDRAWN)
+    assert entry.fact
+    assert entry.fact.details["device"] == device
+    said = ours(world, chat)[before:]
+    assert sum("Gestoppte geplante Nachrichten" in text for text in said) == 1
+    shown_about_it = said + [str(event["content"]) for event in world.server.rooms[chat].events]
+    assert any(told in text for text in shown_about_it)
+    assert "Angebote und Neuigkeiten" in case.texts()[-1]
+    assert "nicht weitergegeben" in case.texts()[-1]
+    assert "stopp" not in case.texts()
+
+
+@pytest.mark.parametrize("doubt", [Untrusted, Forged])
+async def test_ac_04_a_yes_needs_a_device_that_is_believed(world: World, doubt: type[Untrusted] | type[Forged]) -> None:
+    chat, text, poll = await asked(world)
+    world.server.doubted[SessionId("new phone")] = doubt
+    await says(world, ANNA, chat, "ja", session="new phone", **reply_to(text))
+    await says(world, ANNA, chat, "!ja neuigkeiten", session="new phone")
+    await votes(world, ANNA, chat, poll, "yes", session="new phone")
+
+    assert await standing(world) is Standing.REQUESTED
+    assert await entries(world, LedgerKind.GIVEN) == []
+    await says(world, ANNA, chat, "stopp", session="new phone")
+    assert await standing(world) is Standing.WITHDRAWN
+
+
+async def test_ac_01_stop_as_the_first_word_from_a_device_that_is_not_believed(world: World) -> None:
+    chat = await world.comes(BERT)
+    world.server.doubted[SessionId("new phone")] = Untrusted
+    await says(world, BERT, chat, "STOPP", session="new phone")
+
+    assert ours(world, chat)[0] == notice(world)
+    assert privacy(world).text("consent_none", "de").text in ours(world, chat)
+    mark = suppression.mark_of(world.around.suppression_key, BERT)
+    assert await suppression.is_blocked(world.database, mark, NEWS)
 
 
 async def test_ac_02_a_yes_that_is_read_after_a_later_stop_is_none(world: World) -> None:

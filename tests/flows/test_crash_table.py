@@ -14,9 +14,11 @@ import pytest
 
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
-from bot.domain.ids import DeskId, EventId, RoomId, UserId
+from bot.domain.ids import DeskId, EventId, RoomId, SessionId, UserId
+from bot.domain.message import Untrusted
 from bot.flows.surroundings import Desk
 from bot.store import arrivals, pickups, staff
+from tests.flows.consents import writes
 from tests.flows.shown import only
 from tests.flows.test_verifying import Verifying
 from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, Crash, World, a_world
@@ -393,8 +395,16 @@ async def stopping_before_anything(world: World, chat: RoomId) -> None:
     await world.writes(BERT, await world.comes(BERT), "STOPP")
 
 
+async def stopping_in_doubt(world: World, chat: RoomId) -> None:
+    """The same from a device that is not believed: it is not relayed, and holds."""
+    await agreeing(world, chat)
+    await world.run()
+    world.server.doubted[SessionId("new phone")] = Untrusted
+    await writes(world, ANNA, chat, "STOPP", session="new phone")
+
+
 STORIES = [
-    *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything),
+    *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(
         failing,
@@ -467,7 +477,7 @@ FINGERPRINT = re.compile(r"\b[A-Z2-7]{4}-[A-Z2-7]{4}-[A-Z2-7]{4}\b")
 
 def in_order(texts: list[str], story: Story) -> list[str]:
     """What comes from two lanes stands in either order."""
-    return sorted(texts) if story in {sending_news, stopping, stopping_before_anything} else texts
+    return sorted(texts) if story in {sending_news, stopping, stopping_before_anything, stopping_in_doubt} else texts
 
 
 async def codes_shown(world: World) -> list[bool]:

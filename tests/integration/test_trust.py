@@ -83,7 +83,9 @@ async def test_a_business_may_refuse_unsigned_customers(business: Business, new_
     chat = await anna.start_chat(business.bot.mxid)
     await anna.text(chat, "unsigniert")
     await asked_in(anna, "nicht zugestellt, weil dieses Gerät nicht bestätigt ist")
+    await anna.text(chat, "STOPP")
+    await asked_in(anna, "Ihr Widerruf gilt ab sofort. Die Nachricht selbst wurde aber nicht zugestellt")
     await anna.sign()
     await anna.text(chat, "signiert")
     await asked_in(jan, "signiert")
-    assert not [s for s in jan.seen if s.body == "unsigniert"]
+    assert not [s for s in jan.seen if s.body in {"unsigniert", "STOPP"}]

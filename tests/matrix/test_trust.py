@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bot.domain.ids import RoomId, UserId
-from bot.domain.message import NoKey, Untrusted
+from bot.domain.message import Forged, NoKey, Untrusted
 from bot.matrix.e2ee.opening import Opened
 from bot.matrix.e2ee.trust import Policy, Standing
 from tests.matrix.keyserver import KeyServer, Person, person
@@ -84,6 +84,20 @@ async def test_unsigned_staff_are_not_heard_get_no_key_and_are_told(meet: Meet) 
     assert isinstance(opened, Opened)
     again = await bot.keys.seal(ROOM, [JAN], "m.room.message", {"body": "geheim"}, full_history=True)
     assert again["session_id"] == secret["session_id"]
+
+
+async def test_what_an_unbelieved_device_says_comes_along_without_being_its_message(meet: Meet) -> None:
+    """It may take a consent back; for everything else nobody has written it."""
+    anna, strict = await meet(ANNA), await meet(BOT, policy=STRICT)
+    unsign(strict.client.server, ANNA)
+    unbelieved = await strict.keys.open_event(ROOM, await write(anna, strict))
+    relabelled = await strict.keys.open_event(ROOM, await write(anna, strict, "$two") | {"sender": JAN})
+
+    for reading, kind, reason in ((unbelieved, Untrusted, "unsigned"), (relabelled, Forged, "owner")):
+        assert isinstance(reading, kind)
+        assert reading.reason == reason
+        assert reading.said
+        assert (reading.said.body, reading.said.encrypted) == ("Hallo", False)
 
 
 async def test_staff_who_sign_later_get_what_they_missed(meet: Meet) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import vodozemac
 from nio.crypto import InboundGroupSession, OlmDevice
 
-from bot.domain.ids import SessionId
-from bot.domain.message import Forged, NoKey, Untrusted
+from bot.domain.ids import RoomId, SessionId
+from bot.domain.message import Forged, Message, NoKey, Untrusted
+from bot.matrix.content import message_of
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine, parsed
 from bot.matrix.e2ee.trust import Standing, Trust
@@ -73,14 +74,15 @@ class Opening:
         sender = event["sender"]
         device = await self._owner(sender, session)
         if device is None:
-            return Forged("owner")
+            return Forged("owner", _said(room_id, event, payload))
         if self._is_replay(session.id, index, event["event_id"]):
             return Forged("replay")
         standing = self._trust.standing(sender, device)
         if not self._trust.policy.believes(sender, standing) and await self._devices.query_sender(sender):
             standing = self._trust.standing(sender, device)  # it may have been signed a moment ago
         if not self._trust.policy.believes(sender, standing) and not is_handshake(payload["type"], payload["content"]):
-            return Untrusted(standing.value)  # (a verification is how such a device becomes believed)
+            # A verification is how such a device becomes believed.
+            return Untrusted(standing.value, _said(room_id, event, payload))
         return Opened(str(payload["type"]), payload["content"], str(device.id), standing)
 
     def _no_key(self, session_id: str, event: Json) -> NoKey:
@@ -123,3 +125,8 @@ class Opening:
         if device is None and await self._devices.query_sender(sender):
             device = self._machine.device_of(sender, session.sender_key, session.ed25519)
         return device
+
+
+def _said(room_id: str, event: Json, payload: Json) -> Message:
+    """Return what stands in an event that nobody may be believed for; only a withdrawal of consent counts."""
+    return message_of(RoomId(room_id), event, str(payload["type"]), payload["content"], encrypted=False)
