@@ -53,7 +53,7 @@ async def _put(around: Surroundings, item: Item, case: Case, kind: BlockKind, re
         until = item.sent_at + long
         text = "block.blocked" if kind is BlockKind.BLOCK else "block.muted"
         async with around.database.transaction() as tx:
-            item = await around.plan(tx, item, {"reply": around.say(text, until=_shown(until))})
+            item = await around.plan(tx, item, {"reply": around.say(text, until=_shown(around, until))})
             await blocks.put(tx, Block(case.customer_id, kind, until), around.now())
     await _say(around, item)
 
@@ -93,7 +93,7 @@ async def _list(around: Surroundings) -> str:
     for held in await blocks.in_force(around.database, around.now()):
         case = await cases.latest_of(around.database, held.customer)
         text = "block.line_blocked" if held.kind is BlockKind.BLOCK else "block.line_muted"
-        lines.append(around.say(text, number=str(case.number) if case else "–", until=_shown(held.until)))
+        lines.append(around.say(text, number=str(case.number) if case else "–", until=_shown(around, held.until)))
     return "\n".join([around.say("block.list" if lines else "block.list_empty"), *lines])
 
 
@@ -116,5 +116,5 @@ def is_quiet(item: Item) -> bool:
     return bool(item.plan and item.plan.get("quiet"))
 
 
-def _shown(moment: datetime) -> str:
-    return moment.astimezone().strftime("%d.%m.%Y %H:%M")
+def _shown(around: Surroundings, moment: datetime) -> str:
+    return moment.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")

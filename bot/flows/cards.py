@@ -32,7 +32,7 @@ async def case_card(around: Surroundings, case: Case) -> Outgoing:
     customer_room = await rooms.customer_room(around.database, case.customer_id)
     name = await around.messenger.display_name(customer_room, user) if customer_room else user
     who = name if name == user else f"{name} ({user})"
-    opened = case.opened_at.astimezone().strftime("%d.%m.%Y %H:%M")
+    opened = case.opened_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")
     desk = around.rules.desk(case.desk).name
     lines = [around.say("case.card", number=str(case.number), customer=who, desk=desk, opened=opened)]
     lines += [await _holder_line(around, case), *described(around, case)]

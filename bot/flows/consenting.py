@@ -225,7 +225,7 @@ async def _say_yes(tx: Tx, around: Surroundings, item: Item, question: Question,
     await suppression.lift(tx, mark, question.purpose, around.now())
     text = around.privacy.confirmation(question.language).filled(
         purpose=title_of(around, question.purpose, question.language),
-        date=shown_time(item, question.language),
+        date=shown_time(around, item, question.language),
         question_version=question.version,
         fingerprint=entry.fingerprint,
         word=around.privacy.purposes[question.purpose].words[question.language].word,

@@ -147,7 +147,7 @@ async def late_mark(around: Surroundings, item: Item, message: Message) -> str:
     """Return the line that stands above a message whose key came late, else nothing."""
     if not (item.plan and item.plan.get("late")):
         return ""
-    return around.say("case.late", time=message.sent_at.astimezone().strftime("%d.%m.%Y %H:%M"))
+    return around.say("case.late", time=message.sent_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M"))
 
 
 async def record(

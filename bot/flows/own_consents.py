@@ -50,7 +50,7 @@ async def _listed(tx: Tx, around: Surroundings, person: CustomerId, language: st
 
 async def _line(tx: Tx, around: Surroundings, known: Consent, language: str) -> str:
     entry = await ledger.entry(tx, known.entry)
-    day = known.since.astimezone().strftime("%d.%m.%Y" if language == "de" else "%Y-%m-%d")
+    day = known.since.astimezone(around.rules.zone).strftime("%d.%m.%Y" if language == "de" else "%Y-%m-%d")
     return around.texts.render(
         "consent.line",
         language,

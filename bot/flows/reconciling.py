@@ -257,7 +257,7 @@ class _Look:
             return
         names = ", ".join(map(str, self._unknown)) or "–"
         values = {
-            "time": made_at.astimezone().strftime("%d.%m.%Y %H:%M"),
+            "time": made_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M"),
             "found": str(len(self.found)),
             "cases": str(self._rebuilt),
             "unknown": names,

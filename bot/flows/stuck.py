@@ -82,7 +82,7 @@ def _list(around: Surroundings, found: list[Stuck]) -> str:
             number=str(line.number or "–"),
             state=around.say(f"stuck.{line.state.value}"),
             reason=in_words(around, line.reason) if line.reason else around.say("stuck.again"),
-            since=line.since.astimezone().strftime("%d.%m. %H:%M"),
+            since=line.since.astimezone(around.rules.zone).strftime("%d.%m. %H:%M"),
         )
         for line in found[:MOST_LINES]
     ]

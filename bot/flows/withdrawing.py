@@ -388,7 +388,7 @@ def _confirmation(around: Surroundings, item: Item) -> str:
     until = around.privacy.periods["evidence"].ends(item.arrived_at.date())
     text = around.privacy.text("consent_withdrawn", language).filled(
         purpose=", ".join(titles),
-        date=shown_time(item, language),
+        date=shown_time(around, item, language),
         count=str(item.body["stopped"]),
         evidence_until=until.strftime("%d.%m.%Y" if language == "de" else "%Y-%m-%d"),
     )
@@ -403,9 +403,9 @@ def title_of(around: Surroundings, purpose: PurposeId, language: str = "") -> st
     return known.words[language or around.rules.language].title if known else purpose
 
 
-def shown_time(item: Item, language: str) -> str:
-    """Return when an item arrived, for people."""
-    moment = item.arrived_at.astimezone()
+def shown_time(around: Surroundings, item: Item, language: str) -> str:
+    """Return when an item arrived, for people: in the time zone of the business."""
+    moment = item.arrived_at.astimezone(around.rules.zone)
     return moment.strftime("%d.%m.%Y, %H:%M" if language == "de" else "%Y-%m-%d, %H:%M")
 
 

@@ -1,5 +1,7 @@
 """A blocked customer is not heard until the block ends, a muted one is heard without ringing; they are told nothing."""
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from bot.domain.consent import Standing
@@ -224,3 +226,12 @@ async def test_who_is_blocked_can_take_a_consent_back_and_nothing_else_of_it_is_
     assert len(after) == len(before) + 1, "staff are told of the withdrawal itself"
     kept = "SELECT 1 FROM arrivals WHERE kind IN ('event', 'heed') AND (state != 'done' OR body IS NOT NULL)"
     assert await world.database.all(kept) == []
+
+
+async def test_people_read_times_in_the_time_zone_of_the_business(world: World, chat: RoomId) -> None:
+    world.rule(zone=ZoneInfo("Asia/Tokyo"))
+    world.later(hours=7)
+    assert "Gesperrt bis 10.03.2026 01:00" in await orders(world, "!sperren 7d")
+    other = await world.chat(BERT)
+    await world.says(BERT, other, "von Bert")
+    assert any("Seit: 03.03.2026 01:00" in text for text in (await world.case_room(BERT)).texts())
