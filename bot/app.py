@@ -54,7 +54,7 @@ from bot.reloading import Reloading, Sources
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
 from bot.store import facts, privacy_texts, staff
-from bot.store.database import Database, utc_now
+from bot.store.database import Clock, Database, utc_now
 from bot.web.server import Watched, serving
 
 log = structlog.get_logger()
@@ -97,10 +97,12 @@ async def run(
     on_wait: OnWait | None = None,
     stop: asyncio.Event | None = None,
     reload: Reload | None = None,
+    now: Clock = utc_now,
 ) -> None:
     """Serve until cancelled, or until `stop` is set: then what is under way is finished first.
 
     `ready` is called when the start is over; `on_wait` hears why the first contact with the server has to wait.
+    `now` is another clock, for a demo; no setting, file or environment reaches it.
 
     Raises:
         Fatal: with the sentence for the admin.
@@ -109,7 +111,7 @@ async def run(
     systemd.tell("STATUS=Waiting for the Matrix server.")
     loaded = loaded_privacy(settings)
     privacy = loaded.privacy if loaded else None
-    async with opened(settings, on_wait=on_wait, privacy=privacy) as parts, _watched(parts):
+    async with opened(settings, on_wait=on_wait, privacy=privacy, now=now) as parts, _watched(parts):
         systemd.tell("STATUS=Starting.")
         await _put_texts_on_record(parts)
         await start_keys(parts)
@@ -205,7 +207,7 @@ async def _put_texts_on_record(parts: Parts) -> None:
     if parts.around.privacy is None:
         return
     async with parts.database.transaction() as tx:
-        changed = await privacy_texts.register(tx, parts.around.privacy.texts.values(), utc_now())
+        changed = await privacy_texts.register(tx, parts.around.privacy.texts.values(), parts.around.now())
         if changed:
             raise Fatal("\n".join(changed))
 
@@ -225,6 +227,7 @@ async def opened(
     looks_only: bool = False,
     on_wait: OnWait | None = None,
     privacy: Privacy | None = None,
+    now: Clock = utc_now,
 ) -> AsyncIterator[Parts]:
     """Open everything that belongs to one data folder. `looks_only`: while somebody else may serve from it; once."""
     folder = settings.storage.folder
@@ -241,7 +244,13 @@ async def opened(
             rules = staffing.in_force(rules_of(settings), await staff.changes(database))
             keys = _keys(settings, master, device, transport, rules)
             try:
-                yield _wired(settings, master, database, transport, keys, rules, privacy=privacy, registrar=registrar)
+                wired = _wired(
+                    *(settings, master, database, transport, keys, rules),
+                    privacy=privacy,
+                    registrar=registrar,
+                    now=now,
+                )
+                yield wired
             finally:
                 with suppress(Transient):  # the next start makes new sessions
                     keys.rest()
@@ -335,6 +344,7 @@ def _wired(
     *,
     privacy: Privacy | None,
     registrar: Admin | None,
+    now: Clock,
 ) -> Parts:
     bookkeeper, pace = Bookkeeper(), Pace()
     pace.on_slow = lambda limit: bookkeeper.alarm("admin.slowed_down", limit=str(limit), user=settings.bot.user_id)
@@ -352,7 +362,7 @@ def _wired(
         texts=_texts(settings),
         rules=rules,
         key=derive(master, Purpose.TRANSACTION_IDS),
-        now=utc_now,
+        now=now,
         bookkeeping=bookkeeper,
         suppression_key=derive(master, Purpose.SUPPRESSION),
         ledger=Ledger(UserId(settings.bot.user_id), derive(master, Purpose.LEDGER_SIGNING)),
@@ -360,7 +370,7 @@ def _wired(
         privacy=privacy,
         registrar=registrar,
     )
-    around.examine = lambda: examine(Patient(settings, around.rules, transport, utc_now, database, keys))
+    around.examine = lambda: examine(Patient(settings, around.rules, transport, now, database, keys))
     return Parts(settings, database, transport, keys, around, bookkeeper)
 
 
