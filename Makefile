@@ -2,6 +2,7 @@
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= auto
 ELEMENT := tests/interop/element
 
 .PHONY: install demo test check bench pins clean
@@ -25,8 +26,9 @@ install: .venv/.python .venv/.node
 demo: .venv/.python
 	$(BIN)/botschaft demo $(ARGS)
 
+# Files are tried side by side, each in one process. `make test WORKERS=0` is one after the other, `WORKERS=` without pytest-xdist.
 test: install
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term $(if $(WORKERS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder,-p no:xdist) $(ARGS)
 
 check: .venv/.python
 	$(BIN)/ruff format --check .

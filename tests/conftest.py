@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,41 @@ from hypothesis import settings
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account, Business, a_business
+from tests.waiting import PatientPeer
 
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")  # no test asserts speed
 
+MEMORY = Path("/dev/shm")
+ROOM_NEEDED = 4 * 1024**3
+
+LONGEST = ("test_crash_table.py", "test_model.py", "test_anything.py", "test_leak.py", "test_fidelity.py")
+
 MakeUser = Callable[..., Awaitable[Account]]
 MakePeer = Callable[..., Awaitable[Peer]]
 MakeSynapse = Callable[..., Awaitable[LocalSynapse]]
+
+
+def pytest_configure() -> None:
+    """Put what tests write into memory, where there is enough: hundreds of thousands of commits wait for no disk.
+
+    Whoever wants it on a disk sets TMPDIR. Processes of tests, and those of pytest-xdist, find it there.
+    """
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        facts = os.statvfs(MEMORY)
+        if facts.f_bavail * facts.f_frsize >= ROOM_NEEDED and not facts.f_flag & os.ST_NOEXEC:
+            os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests of a real homeserver wait for other processes half of their time, so there are more of them than cores."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is what everybody waits for in the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +127,7 @@ async def new_peer(request: pytest.FixtureRequest, new_user: MakeUser, tmp_path:
         server = on or request.getfixturevalue("synapse")
         account = account or await new_user(on=server)
         store = tmp_path / f"peer-{len(peers)}"
-        peers.append(await Peer.login(server.url, account.localpart, account.password, store=store, **choices))
+        peers.append(await PatientPeer.login(server.url, account.localpart, account.password, store=store, **choices))
         return peers[-1]
 
     yield make

@@ -1,4 +1,8 @@
-"""Waiting for a condition instead of for a time: tests never sleep a guessed number of seconds."""
+"""Waiting for a condition instead of for a time: tests never sleep a guessed number of seconds.
+
+A limit only tells what will never come from what is late. The seconds that a test names are those of a machine that does
+nothing else; all of them are multiplied here, because several tests run side by side.
+"""
 
 import asyncio
 import inspect
@@ -6,7 +10,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-POLL_EVERY_S = 0.02
+from bot.demo.peer import Peer, Seen
+
+PATIENCE = 3
+FIRST_PAUSE_S = 0.001
+LONGEST_PAUSE_S = 0.05
 
 Value = TypeVar("Value")
 
@@ -20,12 +28,22 @@ async def until(check: Callable[[], Value], *, timeout_s: float = ..., what: str
 
 
 async def until(check: Callable[[], Any], *, timeout_s: float = 20.0, what: str = "the condition") -> Any:
-    """Return the first truthy value of `check`, plain or awaited. Raises AssertionError after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+    """Return the first truthy value of `check`, plain or awaited. Raises AssertionError after the limit."""
+    deadline = time.monotonic() + PATIENCE * timeout_s
+    pause = FIRST_PAUSE_S
     while True:
         found = check()
         value = await found if inspect.isawaitable(found) else found
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
-        await asyncio.sleep(POLL_EVERY_S)
+        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE * timeout_s} s"
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+class PatientPeer(Peer):
+    """A person who waits as long as `until` does."""
+
+    async def wait_for(self, predicate: Callable[[Seen], bool], timeout_s: float = 20.0) -> Seen:
+        """Return the first event, past or future, that fits. Raises TimeoutError that tells what was seen instead."""
+        return await super().wait_for(predicate, PATIENCE * timeout_s)

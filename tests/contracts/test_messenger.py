@@ -21,6 +21,7 @@ from bot.domain.verification import Handshake, Partner
 from bot.flows.messenger import STEP, Messenger, RoomSpec
 from tests.business import a_business
 from tests.flows.fake import FakeMessenger
+from tests.waiting import PatientPeer
 
 Json = dict[str, Any]
 
@@ -61,7 +62,7 @@ async def _real(synapse: LocalSynapse, folder: Path) -> AsyncIterator[Side]:
     business = await a_business(synapse, folder)
     friend = await business.account("friend")
     (folder / "friend").mkdir()
-    peer = await Peer.login(synapse.url, friend.localpart, friend.password, store=folder / "friend")
+    peer = await PatientPeer.login(synapse.url, friend.localpart, friend.password, store=folder / "friend")
     async with _closing(peer), app.opened(business.settings()) as parts:
         await parts.keys.start()
 

@@ -13,7 +13,7 @@ from bot.domain.secrets import Purpose, derive
 from bot.resources import resource_dir
 from bot.store.database import Database
 from tests.business import Business
-from tests.waiting import until
+from tests.waiting import PatientPeer, until
 
 MESSAGE = re.compile(r"c(\d+) n(\d+)")
 
@@ -45,7 +45,7 @@ class Crowd:
     @staticmethod
     async def _log_in(business: Business, store: Path, user: str, password: str) -> Peer:
         store.mkdir()
-        return await Peer.login(business.server.url, user, password, store=store)
+        return await PatientPeer.login(business.server.url, user, password, store=store)
 
     async def write(self, number: int, count: int, may_go: Callable[[int], bool] = lambda n: True) -> None:
         """One customer opens a chat and writes `count` messages, each when it may go."""

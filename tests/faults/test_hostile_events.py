@@ -20,6 +20,7 @@ from tests.business import Business
 from tests.conftest import MakePeer
 from tests.matrix.junk import MUTANTS, changed
 from tests.matrix.keyserver import olm_poison
+from tests.waiting import PatientPeer
 
 Json = dict[str, Any]
 CLIENT = "/_matrix/client/v3"
@@ -163,7 +164,9 @@ async def test_a_customer_whose_device_has_a_senseless_key(business: Business, n
     chat = await anna.start_chat(business.bot.mxid)
     await _ordinary(business, anna, chat, jan)
     account = await business.account("eve")
-    eve = await Peer.login(business.server.url, account.localpart, account.password, store=business.folder / "eve")
+    eve = await PatientPeer.login(
+        business.server.url, account.localpart, account.password, store=business.folder / "eve"
+    )
     body, name, headers = secrets.token_hex(8), eve._keys.device_id, dict(eve._http._headers)
     await eve.text(await eve.start_chat(business.bot.mxid), body)
     case = (await jan.wait_for(lambda s: s.body == body, 60)).room_id

@@ -12,7 +12,6 @@ from bot.domain.case import Case
 from bot.domain.door import Door, Gift, House
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.domain.purpose import Federation, Privacy
-from bot.domain.texts import Texts
 from bot.flows import consenting, house, intake, staffing, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
@@ -60,14 +59,15 @@ RULES = Rules(
 
 OPEN = load(replace(OPERATOR, federation=Federation.LISTED)).privacy
 """Its purposes and texts; customers may come from other servers."""
+TEXTS = load_texts(resource_dir("config") / "texts")
 
 
 class World:
     """Everything around the flows. A restart keeps the file and the fake server, and forgets the rest."""
 
-    def __init__(self, folder: Path, texts: Texts) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.texts = texts
+        self.texts = TEXTS
         self.rules = RULES
         self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
         self.server = FakeMessenger(ME, self.now)
@@ -266,7 +266,7 @@ def _innermost(error: BaseException) -> BaseException:
 @asynccontextmanager
 async def a_world(folder: Path, *, set_up: bool = True) -> AsyncIterator[World]:
     """A business that is open: its rooms exist, unless told otherwise."""
-    world = World(folder, load_texts(resource_dir("config") / "texts"))
+    world = World(folder)
     await world.open()
     try:
         if set_up:

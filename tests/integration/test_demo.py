@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bot.demo.peer import Peer
 from tests.conftest import require
-from tests.waiting import until
+from tests.waiting import PatientPeer, until
 
 DEMO = (sys.executable, "-m", "bot", "demo")
 
@@ -46,7 +45,7 @@ async def test_a_person_can_join_and_ctrl_c_leaves_nothing(tmp_path: Path, synap
         store = tmp_path / role
         store.mkdir()
         who = facts[role]
-        people[role] = await Peer.login(facts["homeserver"], who["user"], who["password"], store=store)
+        people[role] = await PatientPeer.login(facts["homeserver"], who["user"], who["password"], store=store)
     chat = await people["customer"].start_chat(facts["bot"])
     await people["customer"].text(chat, "Bin ich hier richtig?")
     question = await people["mechanic"].wait_for(lambda s: s.body == "Bin ich hier richtig?", 40)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE
+
 FOLDER = Path(__file__).parent / "element"
 LONGEST_LINE = 1 << 26
 START_WITHIN_S = 60.0
@@ -69,7 +71,7 @@ class ElementPeer:
         line = json.dumps({"id": self._asked, "command": command, **choices})
         self._process.stdin.write(line.encode() + b"\n")
         await self._process.stdin.drain()
-        said = await asyncio.wait_for(answer, timeout_s)
+        said = await asyncio.wait_for(answer, PATIENCE * timeout_s)
         if "error" in said:
             raise ElementError(f"{command}: {said['name']}: {said['error']}")
         return said["result"]
@@ -77,7 +79,7 @@ class ElementPeer:
     async def wait_for(self, predicate: Callable[[Line], bool], timeout_s: float = 20.0) -> Line:
         """Return the first line nobody asked for, past or future, that fits. Raises TimeoutError with the last ones."""
         try:
-            async with asyncio.timeout(timeout_s), self._news:
+            async with asyncio.timeout(PATIENCE * timeout_s), self._news:
                 while True:
                     for line in self.events:
                         if predicate(line):
@@ -87,7 +89,9 @@ class ElementPeer:
                     await self._news.wait()
         except TimeoutError:
             last = "\n  ".join(json.dumps(line)[:300] for line in self.events[-8:])
-            raise TimeoutError(f"{self.user_id} waited {timeout_s} s in vain; the last it said:\n  {last}") from None
+            raise TimeoutError(
+                f"{self.user_id} waited {PATIENCE * timeout_s} s in vain; the last it said:\n  {last}"
+            ) from None
 
     async def stop(self) -> None:
         """End the process, in good order if it still can."""

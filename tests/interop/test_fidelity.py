@@ -19,6 +19,7 @@ from tests.business import Account, Business, a_business
 from tests.conftest import require
 from tests.files import FileClient
 from tests.interop.element import ElementPeer
+from tests.waiting import PatientPeer
 
 Json = dict[str, Any]
 WAIT_S = 40
@@ -163,7 +164,7 @@ async def talk(
     on_element, on_nio = (anna, jan) if request.param == "element customer" else (jan, anna)
     element = await _on_element(synapse, on_element)
     nio = OnNio(
-        await Peer.login(synapse.url, on_nio.localpart, on_nio.password, store=folder / "peer", cross_sign=True)
+        await PatientPeer.login(synapse.url, on_nio.localpart, on_nio.password, store=folder / "peer", cross_sign=True)
     )
     files = await FileClient.login(synapse, await business.account("files"))
     customer, mechanic = (element, nio) if on_element is anna else (nio, element)
