@@ -1,0 +1,99 @@
+"""What the admin wrote, turned into the plain values that everybody else works with."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from bot.domain.door import Door, Gift, House
+from bot.domain.ids import DeskId, UserId
+from bot.domain.purpose import Controller, Federation, Hosting, Operator
+from bot.domain.texts import Texts
+from bot.flows.surroundings import Desk, Rules
+from bot.matrix.account import Login
+from bot.matrix.e2ee.trust import Policy
+from bot.privacy.loading import Loaded, load
+from bot.resources import resource_dir
+from bot.settings import Settings, load_texts
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Turn what the admin wrote into plain values."""
+    desks = tuple(
+        Desk(DeskId(desk.id), desk.name, tuple(UserId(member) for member in desk.members), tuple(desk.keywords))
+        for desk in settings.desks
+    )
+    return Rules(
+        me=UserId(settings.bot.user_id),
+        business=settings.business.name,
+        language=settings.business.language,
+        desks=desks,
+        admins=tuple(UserId(admin) for admin in settings.admins),
+        ignored=frozenset(UserId(user) for user in settings.customers.ignored),
+        first_case_number=settings.cases.first_number,
+        reopen_window=timedelta(days=settings.cases.reopen_days),
+        rename_interval=timedelta(seconds=settings.cases.rename_interval_s),
+        automatic_per_hour=settings.customers.automatic_answers_per_hour,
+        messages_per_minute=settings.customers.messages_per_minute,
+        burst=settings.customers.burst,
+        unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
+        door=door_of(settings),
+        largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
+        read_marks=settings.cases.read_marks,
+        reask_after=timedelta(days=settings.consent.reask_after_days),
+        question_lasts=timedelta(days=settings.consent.question_days),
+        news_interval=timedelta(seconds=settings.consent.news_interval_s),
+        hours=settings.hours.hours(),
+        strict_customers=settings.customers.unsigned_devices == "refuse",
+        zone=ZoneInfo(settings.hours.time_zone),
+        escalation=tuple(timedelta(minutes=minutes) for minutes in settings.cases.escalation_minutes),
+        close_after=timedelta(days=settings.cases.close_after_days),
+        archive_after=timedelta(days=settings.cases.archive_after_days),
+    )
+
+
+def door_of(settings: Settings) -> Door:
+    """Turn what the admin wrote about new customers into plain values."""
+    chosen, bot = settings.door, UserId(settings.bot.user_id)
+    provider = chosen.server or bot.partition(":")[2]
+    return Door(
+        House(settings.business.name, bot, provider, chosen.app_link, chosen.web_client),
+        gives=Gift(chosen.gives),
+        token_lasts=timedelta(days=chosen.token_days),
+        slip_lasts=timedelta(hours=chosen.slip_hours),
+        per_hour=chosen.per_hour,
+    )
+
+
+def login_of(settings: Settings) -> Login:
+    """Return how to get into the bot's account."""
+    return Login(UserId(settings.bot.user_id), settings.bot.secret_password(), settings.bot.device_name)
+
+
+def policy_of(rules: Rules) -> Policy:
+    """Return whose devices must be signed."""
+    return Policy(rules.staff, rules.strict_customers)
+
+
+def operator_of(settings: Settings) -> Operator:
+    """Turn what the admin wrote about the business into plain values."""
+    return Operator(
+        controller=Controller(**{name: text.strip() for name, text in settings.controller.model_dump().items()}),
+        hosting=Hosting(**{name: text.strip() for name, text in settings.hosting.model_dump().items()}),
+        federation=Federation(settings.federation.mode),
+        edition=settings.privacy.edition,
+    )
+
+
+def loaded_privacy(settings: Settings) -> Loaded | None:
+    """Read purposes and privacy texts; None: who is responsible is not filled in, so nobody is shown or asked anything.
+
+    Raises:
+        PrivacyProblems: with everything that is wrong with them.
+    """
+    if not settings.controller.is_filled_in:
+        return None
+    return load(operator_of(settings), settings.privacy.folder)
+
+
+def texts_of(settings: Settings) -> Texts:
+    """Return what the bot says, in the tone that the admin chose."""
+    return load_texts(resource_dir("config") / "texts", settings.business.tone)
