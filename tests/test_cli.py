@@ -104,7 +104,7 @@ def test_init_writes_no_second_secret_beside_an_old_one(botschaft: Botschaft, tm
     [
         ("--user", "werkstatt", "--user: expected a Matrix user id"),
         ("--admin", "chefin", "--admin: expected a Matrix user id"),
-        ("--homeserver", "http://matrix.werk.de", "homeserver.url: expected https"),
+        ("--homeserver", "http://matrix.werk.de", "--homeserver: expected https"),
         ("--language", "fr", "--language: expected 'de' or 'en'"),
     ],
 )

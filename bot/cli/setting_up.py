@@ -74,9 +74,12 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     answers = dict(given)
     for question in QUESTIONS:
         while question.name not in answers and question.applies(answers):
-            default = question.default(answers) if question.default else None
-            answer = question.read(typer.prompt(question.text, default=default, show_default=bool(default)))
-            if problem := question.problem(answer):
+            default = question.default(answers) if question.default else ""
+            out.print(f"\n[bold]{escape(question.text)}[/bold]\n  {escape(question.reason)}", soft_wrap=True)
+            label = f"  For example {question.example}" + ("; Enter takes" if default else "")
+            typed = typer.prompt(label, default=default, show_default=bool(default))
+            answer = question.read(typed)
+            if problem := question.problem(answer, answers):
                 out.print(f"[yellow]•[/yellow] {escape(problem)}", soft_wrap=True)
             else:
                 answers[question.name] = answer

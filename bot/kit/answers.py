@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from bot.domain.errors import Fatal
-from bot.settings import UserIdText
+from bot.settings import UserIdText, server_address
 
 Kind = Literal["bot", "compose", "systemd"]
 
@@ -33,8 +42,19 @@ def _mail(value: str) -> str:
     return value
 
 
+def _yes_or_no(value: object) -> object:
+    known = {"yes": True, "y": True, "ja": True, "j": True, "no": False, "n": False, "nein": False}
+    if not isinstance(value, str):
+        return value
+    if value.casefold() not in known:
+        raise ValueError("expected yes or no")
+    return known[value.casefold()]
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Mail = Annotated[str, AfterValidator(_mail)]
+Address = Annotated[str, AfterValidator(lambda url: url and server_address(url))]
+YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 
 
 def _domain(user: str) -> str:
@@ -43,10 +63,15 @@ def _domain(user: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing that `init` must know. `default` is made from the answers so far; None: there is no default."""
+    """One thing that `init` must know: what, what for, and how an answer looks.
+
+    `default` is made from the answers so far; None: there is no default.
+    """
 
     name: str
     text: str
+    reason: str
+    example: str
     default: Callable[[Mapping[str, Any]], str] | None = None
     many: bool = False
     kinds: tuple[Kind, ...] = ("bot", "compose", "systemd")
@@ -64,13 +89,16 @@ class Question:
         """Return an answer that was typed: several people are separated by commas or spaces."""
         return [part for part in re.split(r"[\s,]+", text) if part] if self.many else text.strip()
 
-    def problem(self, answer: str | list[str]) -> str:
-        """Return what is wrong with this answer by itself, or nothing."""
+    def problem(self, answer: str | list[str], so_far: Mapping[str, Any]) -> str:
+        """Return what is wrong with this answer, by itself or beside those before it, or nothing."""
+        if not answer and self.default is None:
+            return "this is needed, and nothing can be guessed here"
         try:
             TypeAdapter(get_type_hints(Answers, include_extras=True)[self.name]).validate_python(answer)
         except ValidationError as error:
             return _sentence(error.errors()[0])
-        return ""
+        # What does not go together by options or by an earlier run is no fault of this answer.
+        return "" if _conflict(so_far) else _conflict({**so_far, self.name: answer})
 
 
 SERVER: tuple[Kind, ...] = ("compose", "systemd")
@@ -82,20 +110,112 @@ def _under_domain(prefix: str) -> Callable[[Mapping[str, Any]], str]:
 
 QUESTIONS = (
     Question(
-        "kit", "Set up what: bot (you have a Matrix server), compose or systemd (a whole server)", lambda _: "bot"
+        "kit",
+        "What to set up",
+        "bot: you have a Matrix server, and the bot joins it. compose: a whole server in containers. systemd: a whole "
+        "server as services of Debian.",
+        "compose",
+        lambda _: "bot",
     ),
-    Question("business", "Your business, as customers know it"),
-    Question("user", "The bot's account, like @werkstatt:example.de; what follows the colon can never be changed"),
-    Question("homeserver", "Address of your Matrix server", _under_domain("https://matrix"), kinds=("bot",)),
-    Question("member", "Accounts of those who answer customers, like @jan:example.de @eva:example.de", many=True),
-    Question("admin", "Accounts of those who see alarms", many=True),
-    Question("language", "Language, de or en", lambda _: "de"),
-    Question("matrix_host", "Name under which apps find the server", _under_domain("matrix"), kinds=SERVER),
-    Question("element_host", "Name of the web client", _under_domain("chat"), kinds=SERVER),
-    Question("mail", "Mail address for the certificates (Let's Encrypt)", kinds=SERVER),
-    Question("federate_with", "Other servers whose people may write to you", lambda _: "", many=True, kinds=SERVER),
-    Question("website", "Does the domain have a web site on another machine, yes or no", lambda _: "no", kinds=SERVER),
+    Question(
+        "business",
+        "The name of your business",
+        "Customers read it first, and it is the name of the bot's account.",
+        "Werkstatt Müller",
+    ),
+    Question(
+        "user",
+        "The bot's account",
+        "Customers write to it. What follows the colon is your domain: all user names end in it, for ever.",
+        "@werkstatt:example.de",
+    ),
+    Question(
+        "homeserver",
+        "The address of your Matrix server",
+        "Where the bot finds it: https, or http on this very machine.",
+        "https://matrix.example.de",
+        _under_domain("https://matrix"),
+        kinds=("bot",),
+    ),
+    Question(
+        "matrix_host",
+        "The name of the Matrix server",
+        "Apps reach it there. It needs a DNS record that leads to this machine.",
+        "matrix.example.de",
+        _under_domain("matrix"),
+        kinds=SERVER,
+    ),
+    Question(
+        "element_host",
+        "The name of the web client",
+        "Your team opens it in a browser. It needs a DNS record that leads to this machine.",
+        "chat.example.de",
+        _under_domain("chat"),
+        kinds=SERVER,
+    ),
+    Question(
+        "website",
+        "Is the web site of your domain on another machine?",
+        "yes: you put a small folder there, which says where your Matrix server is. no: this machine answers for it.",
+        "yes",
+        lambda _: "no",
+        kinds=SERVER,
+    ),
+    Question(
+        "federate_with",
+        "Other Matrix servers whose people may write to you",
+        "Each of them keeps its own copy of those chats. Enter alone: none, everybody has an account with you.",
+        "partner.example",
+        lambda _: "",
+        many=True,
+        kinds=SERVER,
+    ),
+    Question(
+        "mail",
+        "A mail address for the certificates",
+        "Let's Encrypt, who issues them, gets it.",
+        "chefin@example.de",
+        kinds=SERVER,
+    ),
+    Question(
+        "member",
+        "The accounts of those who answer customers",
+        "One or more, with commas or spaces between. Who has no account yet gets it later, under this name.",
+        "@jan:example.de @eva:example.de",
+        many=True,
+    ),
+    Question(
+        "admin",
+        "The accounts of those who see alarms",
+        "They also take people in and out. One or more; the same people as before are fine.",
+        "@chefin:example.de",
+        many=True,
+    ),
+    Question(
+        "language",
+        "The language",
+        "Everything the bot says to customers and to your team: de or en.",
+        "de",
+        lambda _: "de",
+    ),
 )
+
+
+def _conflict(answers: Mapping[str, Any]) -> str:
+    """Return what does not go together: a server that its own people could not reach; or nothing."""
+    if answers.get("kit", "bot") == "bot" or "user" not in answers:
+        return ""
+    domain = _domain(answers["user"])
+    if not _HOST.fullmatch(domain):
+        return "expected a name like example.de after the colon"
+    names = [domain, *filter(None, (answers.get("matrix_host"), answers.get("element_host")))]
+    if len(set(names)) < len(names):
+        return "The domain, the Matrix server and the web client need three different names"
+    if "federate_with" not in answers:
+        return ""
+    people = (*answers.get("member", ()), *answers.get("admin", ()))
+    strangers = [user for user in people if _domain(user) not in {domain, *answers["federate_with"]}]
+    return f"{', '.join(strangers)}: on no server that may write to {domain}" if strangers else ""
 
 
 class Answers(BaseModel):
@@ -109,24 +229,17 @@ class Answers(BaseModel):
     member: Annotated[list[UserIdText], Field(min_length=1)]
     admin: Annotated[list[UserIdText], Field(min_length=1)]
     language: Literal["de", "en"] = "de"
-    homeserver: str = ""
+    homeserver: Address = ""
     matrix_host: Host = ""
     element_host: Host = ""
     mail: Mail = ""
     federate_with: list[Host] = []
-    website: bool = False
+    website: YesOrNo = False
 
     @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        """Refuse a server that its own people could not reach."""
-        if self.kit != "bot":
-            names = [_host(self.domain), self.matrix_host, self.element_host]
-            if len(set(names)) < len(names):
-                raise ValueError("The domain, the Matrix server and the web client need three different names")
-            known = {self.domain, *self.federate_with}
-            strangers = [user for user in (*self.member, *self.admin) if _domain(user) not in known]
-            if strangers:
-                raise ValueError(f"{', '.join(strangers)}: on no server that may write to {self.domain}")
+    def _together(self) -> Self:
+        if problem := _conflict(self.model_dump()):
+            raise ValueError(problem)
         return self
 
     @property
@@ -170,7 +283,12 @@ def _complaint(detail: Any) -> str:
 
 
 def _sentence(detail: Any) -> str:
-    return str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+    return (
+        str(detail["msg"])
+        .removeprefix("Value error, ")
+        .replace("Input should be", "expected")
+        .replace("String should have", "expected")
+    )
 
 
 def remembered(folder: Path) -> dict[str, Any]:

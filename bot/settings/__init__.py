@@ -4,6 +4,7 @@ All problems come at once, each with the place to look and what was expected.
 """
 
 from bot.settings.business import DeskSettings
+from bot.settings.connection import server_address
 from bot.settings.hours import DAYS, public_holidays
 from bot.settings.judging import Problem, SettingsProblems
 from bot.settings.loading import load_settings, settings_from
@@ -23,5 +24,6 @@ __all__ = [
     "load_settings",
     "load_texts",
     "public_holidays",
+    "server_address",
     "settings_from",
 ]

@@ -53,15 +53,7 @@ class HomeserverSettings(Section):
     def _encrypted_or_local(cls, url: str, info: ValidationInfo) -> str:
         if not url and info.field_name == "admin_url":
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in {"https", "http"} or not parts.hostname:
-            raise ValueError("expected an address like https://matrix.example.de")
-        if parts.scheme == "https" or _is_loopback(parts.hostname) or info.data.get("allow_insecure_http"):
-            return url
-        raise ValueError(
-            "expected https; plain http is for a server on this very machine, or for a network that only "
-            "you can read, after allow_insecure_http = true"
-        )
+        return server_address(url, insecure=bool(info.data.get("allow_insecure_http")))
 
 
 class BotSettings(Section):
@@ -100,6 +92,23 @@ class BotSettings(Section):
         if not file.is_file():
             return f"{file} is missing. Put the password of the bot's account into it, and run: chmod 600 {file}"
         return private_text_problem(file, "the password of the bot's account")
+
+
+def server_address(url: str, *, insecure: bool = False) -> str:
+    """Return the address of a server if it may be used: https, or http on this very machine (`insecure`: anywhere).
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("expected an address like https://matrix.example.de")
+    if parts.scheme == "https" or _is_loopback(parts.hostname) or insecure:
+        return url
+    raise ValueError(
+        "expected https; plain http is for a server on this very machine, or for a network that only "
+        "you can read, after allow_insecure_http = true"
+    )
 
 
 def _is_loopback(host: str) -> bool:

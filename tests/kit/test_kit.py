@@ -17,7 +17,7 @@ import pytest
 
 from bot import cli
 from bot.domain.errors import Fatal
-from bot.kit.answers import Answers, answers_from, missing
+from bot.kit.answers import QUESTIONS, Answers, Question, answers_from, missing
 from bot.kit.writing import write
 from bot.resources import resource_dir
 from bot.settings import load_settings
@@ -202,8 +202,14 @@ def test_nothing_is_written_before_everything_is_right(tmp_path: Path, wrong: di
 
 
 def test_what_is_needed_is_named_by_its_options() -> None:
-    assert missing({"kit": "compose"}) == ["--business", "--user", "--member", "--admin", "--mail"]
+    assert missing({"kit": "compose"}) == ["--business", "--user", "--mail", "--member", "--admin"]
     assert missing({}) == ["--business", "--user", "--member", "--admin"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_every_example_is_an_answer_and_nothing_is_one_only_where_there_is_a_default(question: Question) -> None:
+    assert question.problem(question.read(question.example), {}) == ""
+    assert question.problem(question.read(""), {}) or question.default
 
 
 def run(monkeypatch: pytest.MonkeyPatch, typed: str | None, *words: str) -> int:
@@ -220,8 +226,8 @@ def test_on_a_terminal_everything_is_asked_until_it_is_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = (
-        "compose\nWerkstatt Müller\nwerkstatt\n@werkstatt:example.de\n@jan:example.de, @eva:example.de\n"
-        "@chefin:example.de\nen\n\n\nnot a mail\nchefin@example.de\nother.example\nyes\n"
+        "compose\n\nWerkstatt Müller\nwerkstatt\n@werkstatt:example.de\n\nmatrix.example.de\nchat.example.de\nmaybe\nja\nother.example\n"
+        "not a mail\nchefin@example.de\n@jan:exmaple.de\n@jan:example.de, @eva:example.de\n@chefin:example.de\nen\n"
     )
 
     assert run(monkeypatch, typed, "--folder", str(tmp_path)) == 0
@@ -229,6 +235,10 @@ def test_on_a_terminal_everything_is_asked_until_it_is_right(
     printed = capsys.readouterr().out
     assert "expected a Matrix user id" in printed
     assert "expected an address like" in printed
+    assert "this is needed" in printed
+    assert "three different names" in printed
+    assert "expected yes or no" in printed
+    assert "@jan:exmaple.de: on no server that may write to example.de" in printed
     assert "chown -R 10001:10001" in printed
     assert json.loads((tmp_path / "kit.json").read_text()) == {
         "kit": "compose",
@@ -263,7 +273,7 @@ def test_away_from_a_terminal_nothing_is_asked(
 ) -> None:
     assert run(monkeypatch, None, "--kit", "systemd", "--folder", str(tmp_path), "--user", "@w:example.de") == 1
 
-    assert "Still needed: --business, --member, --admin, --mail." in capsys.readouterr().err
+    assert "Still needed: --business, --mail, --member, --admin." in capsys.readouterr().err
     assert tree(tmp_path) == {}
 
 
