@@ -292,7 +292,7 @@ def test_ac_08_check_config_finds_a_text_that_changed_under_an_old_version(
     ended = botschaft("check-config")
 
     assert ended.code == 1
-    assert "first_contact.de: other words have been version 1.1 since" in ended.err
+    assert "first_contact.de: other words have been version 2.1 since" in ended.err
     assert "privacy_page.en: other words" in ended.err
     assert "consent_none" not in ended.err, "it does not name the contact"
     file.write_text(file.read_text().replace("edition = 1", "edition = 2"))

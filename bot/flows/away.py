@@ -26,14 +26,18 @@ async def sentence(tx: Tx, around: Surroundings, item: Item, case: Case) -> str:
     if not await around.may_answer(tx, item, case.customer_id, step):
         return ""
     opens = hours.next_opening(now)
-    return around.say("customer.away", when=_when(around, opens, now)) if opens else around.say("customer.away_long")
+    language = await around.language_of(tx, case.customer_id)
+    if opens is None:
+        return around.texts.render("customer.away_long", language)
+    return around.texts.render("customer.away", language, when=_when(around, opens, now, language))
 
 
-def _when(around: Surroundings, opens: datetime, now: datetime) -> str:
+def _when(around: Surroundings, opens: datetime, now: datetime, language: str) -> str:
     """Name the moment as people do. `opens` is local time, and so is every day here."""
+    say = around.texts.render
     clock = opens.strftime("%H:%M")
     days = (opens.date() - now.astimezone(opens.tzinfo).date()).days
     if days < 2:
-        return around.say("when.tomorrow" if days else "when.today", time=clock)
-    weekday, month = around.say(f"weekday.{opens.isoweekday()}"), around.say(f"month.{opens.month}")
-    return around.say("when.day", weekday=weekday, day=str(opens.day), month=month, time=clock)
+        return say("when.tomorrow" if days else "when.today", language, time=clock)
+    weekday, month = say(f"weekday.{opens.isoweekday()}", language), say(f"month.{opens.month}", language)
+    return say("when.day", language, weekday=weekday, day=str(opens.day), month=month, time=clock)

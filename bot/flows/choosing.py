@@ -38,7 +38,7 @@ async def ask(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
     if item.plan["says"]:
         numbers = ", ".join(str(number) for number in item.plan["cases"])
-        question = Outgoing(around.say("customer.which_case", numbers=numbers))
+        question = Outgoing(await around.say_in(item.room_id, "customer.which_case", numbers=numbers))
         await around.send(item, "which_case", item.room_id, question)
     async with around.database.transaction() as tx:
         await arrivals.wait(tx, item, REASON, around.now() + PATIENCE)

@@ -92,7 +92,7 @@ async def _question(
 ) -> dict[str, Any]:
     """Write a question down (part of T1b) and return the plan that poses it."""
     assert around.privacy is not None
-    text = around.privacy.question(purpose, around.rules.language)
+    text = around.privacy.question(purpose, await around.language_of(tx, case.customer_id))
     if text.names:
         return {"do": "nothing", "reply": around.say("consent.per_case")}
     asked = Question(
@@ -330,7 +330,7 @@ async def _wished(
         return None
     open_one = any(question.is_open for question in situation.asked)
     if situation.under_age or open_one or not situation.session_over or not message.encrypted:
-        return {"also": around.privacy.text("consent_unclear", around.rules.language).filled()}
+        return {"also": around.privacy.text("consent_unclear", await around.language_of(tx, person)).filled()}
     plan = await _question(tx, around, item, case, purpose, item.room_id)
     return plan if plan["do"] == "question" else None
 
@@ -357,7 +357,8 @@ async def _young(
     question = await questions.open_of(tx, person)
     if question:
         await questions.close(tx, question.id, "outdated")
-    return {"also": around.privacy.text("minor", around.rules.language).filled()}
+        await _add_item(tx, around, question, "question_outdated", due_at=around.now())
+    return {"also": around.privacy.text("minor", await around.language_of(tx, person)).filled()}
 
 
 # --------------------------------------------------------------------------------------------------- words that change

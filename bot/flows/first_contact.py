@@ -38,8 +38,9 @@ async def due(reader: Database | Tx, around: Surroundings, customer: CustomerId)
     """Return the text that a person has to be shown first; None: there is none, or they know it."""
     if around.privacy is None:
         return None
-    text = around.privacy.notice(around.rules.language)
-    return None if await consents.knows_notice(reader, customer, text) else text
+    chosen = await rooms.language(reader, customer)
+    text = around.privacy.notice(chosen or around.rules.language)
+    return None if await consents.knows_notice(reader, customer, text, in_language=chosen) else text
 
 
 async def show(around: Surroundings, item: Item) -> bool:
@@ -53,7 +54,7 @@ async def show(around: Surroundings, item: Item) -> bool:
         return True
     customer = CustomerId(item.plan["person"])
     text = await privacy_texts.registered(around.database, item.plan["notice"])
-    if await consents.knows_notice(around.database, customer, text):
+    if await consents.knows_notice(around.database, customer, text, in_language=text.language):
         return True
     # Whichever item shows it, also after a restore that forgot which did: the same person, room and text bear one mark.
     user = await rooms.user_of(around.database, customer)

@@ -42,7 +42,8 @@ async def make_ready(around: Surroundings, item: Item, case: Case, rest: str) ->
         item = await around.planned(item, {"room": room, "code": "" if before else code})
     assert item.plan is not None
     room, code = RoomId(item.plan["room"]), item.plan["code"]
-    text = around.say("customer.ready", what=rest or around.say("customer.ready_what"), code=code)
+    what = rest or await around.say_in(room, "customer.ready_what")
+    text = await around.say_in(room, "customer.ready", what=what, code=code)
     event = await around.send(item, "relay", room, Outgoing(text))
     reply = "case.ready" if code else "case.ready_code_unknown"
     told = await around.send(item, "reply", item.room_id, Outgoing(around.say(reply), notice=True))

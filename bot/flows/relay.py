@@ -21,6 +21,7 @@ from bot.flows import (
     first_contact,
     following,
     informing,
+    languages,
     opening,
     own_consents,
     states,
@@ -77,6 +78,8 @@ async def _decided(
 ) -> tuple[dict[str, Any], list[Lane]]:
     """T1b: what is done with it, and the lanes in which more follows. What is taken back is so from now on."""
     person = await _person(tx, around, item, customer)
+    if item.sender not in around.rules.staff:
+        await languages.settle(tx, around, person, message)
     lanes = await withdrawing.take(tx, around, item, person, message)
     extra = None if lanes is not None else await _asked_of_us(tx, around, item, person, message)
     decided = extra is not None and "do" in extra
@@ -97,6 +100,7 @@ async def _asked_of_us(
     tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message
 ) -> dict[str, Any] | None:
     answered = await consenting.decided(tx, around, item, person, message)
+    answered = answered or await languages.wished(tx, around, person, message)
     return answered or await own_consents.planned(tx, around, item, person, message)
 
 
@@ -133,7 +137,7 @@ async def _answered(
     tx: Tx, around: Surroundings, item: Item, case: Case, message: Message, plan: dict[str, Any]
 ) -> dict[str, Any]:
     """What the bot itself says to the customer beside relaying."""
-    if _automatic_text(around, message):
+    if _automatic_text(around, message, around.rules.language):
         return {"answers": await around.may_answer(tx, item, case.customer_id, "automatic")}
     if plan["do"] == "carry" and not plan["late"]:
         return {"away": await away.sentence(tx, around, item, case)}
@@ -224,7 +228,8 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     assert case.room_id is not None
     copy, mxcs = await _copy(around, item, case.room_id, message)
     if item.plan["answers"]:
-        await around.send(item, "automatic", item.room_id, Outgoing(_automatic_text(around, message), notice=True))
+        said = _automatic_text(around, message, await around.language_of(around.database, case.customer_id))
+        await around.send(item, "automatic", item.room_id, Outgoing(said, notice=True))
     if item.plan.get("away"):
         await around.send(item, "away", item.room_id, Outgoing(item.plan["away"], notice=True))
     if item.plan.get("also"):
@@ -292,8 +297,8 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
             mentions=copying.mentioned(item),
         )
         copy = await around.send(item, "relay", room, line)
-        sentence = Outgoing(around.say("customer.file_not_carried"), notice=True)
-        await around.send(item, "file_not_carried", item.room_id, sentence)
+        said = await around.say_in(item.room_id, "customer.file_not_carried")
+        await around.send(item, "file_not_carried", item.room_id, Outgoing(said, notice=True))
         return copy, ()
 
 
@@ -323,13 +328,14 @@ async def _said(around: Surroundings, item: Item, message: Message, replaces: Ev
             return None
 
 
-def _automatic_text(around: Surroundings, message: Message) -> str:
+def _automatic_text(around: Surroundings, message: Message, language: str) -> str:
     """Return the sentence a customer gets: what they asked the bot for, or why we could not carry what they sent."""
+    say = around.texts.render
     if message.kind is Kind.CALL:
-        return around.say("customer.call")
+        return say("customer.call", language)
     if message.kind not in CARRIED:
-        return around.say("customer.unsupported", kind=around.say("kind.other"))
-    return around.say("customer.too_large") if message.oversized else informing.answer_to(around, message)
+        return say("customer.unsupported", language, kind=say("kind.other", language))
+    return say("customer.too_large", language) if message.oversized else informing.answer_to(around, message)
 
 
 async def _finish(around: Surroundings, item: Item) -> None:

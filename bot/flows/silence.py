@@ -25,8 +25,8 @@ async def close(around: Surroundings, item: Item) -> None:
         item = planned
     assert item.plan is not None
     if item.plan["customer_room"]:
-        sentence = Outgoing(around.say(item.plan["text"]), notice=True)
-        await around.send(item, "goodbye", RoomId(item.plan["customer_room"]), sentence)
+        room = RoomId(item.plan["customer_room"])
+        await around.send(item, "goodbye", room, Outgoing(await around.say_in(room, item.plan["text"]), notice=True))
     await around.send(item, "closed", item.room_id, Outgoing(around.say("case.closed_silent"), notice=True))
     async with around.database.transaction() as tx:
         lanes = await states.turn(tx, around, item.body["case"], Turn.CLOSED)

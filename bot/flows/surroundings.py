@@ -17,11 +17,12 @@ from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, Use
 from bot.domain.ledger.notes import Signer, origin_of
 from bot.domain.message import Outgoing
 from bot.domain.purpose import Privacy
+from bot.domain.room import RoomKind
 from bot.domain.texts import Texts
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
 from bot.flows.registrar import Registrar
-from bot.store import arrivals, cases, ledger, marks
+from bot.store import arrivals, cases, ledger, marks, rooms
 from bot.store.database import Database, Tx
 from bot.store.links import Place
 
@@ -170,6 +171,17 @@ class Surroundings:
     def say(self, text: str, /, **values: str) -> str:
         """Return a text in the configured language."""
         return self.texts.render(text, self.rules.language, **values)
+
+    async def language_of(self, reader: Database | Tx, customer: CustomerId) -> str:
+        """Return the language in which a customer is written to."""
+        return await rooms.language(reader, customer) or self.rules.language
+
+    async def say_in(self, room: RoomId, text: str, /, **values: str) -> str:
+        """Return a text in the language of the customer whose chat it is; in rooms of staff in the configured one."""
+        there = await rooms.find(self.database, room)
+        customer = there.customer_id if there and there.kind is not RoomKind.CASE else None
+        language = await self.language_of(self.database, customer) if customer else self.rules.language
+        return self.texts.render(text, language, **values)
 
     def txn(self, item: Item, step: str, ordinal: int = 0) -> TxnId:
         """Return the transaction id of a step of an item."""

@@ -295,7 +295,7 @@ async def _say(around: Surroundings, item: Item, text: str) -> None:
     room = await rooms.find(around.database, item.room_id)
     assert room is not None, "T1 stores the room with its first item"
     to_staff = item.sender in around.rules.staff
-    sentence = Outgoing(around.say(text), to_all=to_staff)
+    sentence = Outgoing(await around.say_in(room.room_id, text), to_all=to_staff)
     if room.encrypted:
         await around.send(item, "sentence", room.room_id, sentence)
     else:

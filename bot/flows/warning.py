@@ -56,7 +56,7 @@ async def warn(around: Surroundings, item: Item) -> None:
         event = EventId(item.body["event"])
         try:
             await around.messenger.react(room.room_id, event, SIGN, txn=around.txn(item, "sign"))
-            text = _sentence(around, item, room.kind)
+            text = await _sentence(around, item, room.kind)
             to_all = item.body["text"].startswith("untrusted.")  # who is told could not read it otherwise
             sentence = Outgoing(text, notice=room.kind is not RoomKind.CUSTOMER, to_all=to_all)
             await around.send(item, "sentence", room.room_id, sentence)
@@ -71,13 +71,14 @@ async def warn(around: Surroundings, item: Item) -> None:
     around.bookkeeping.room_changed(item.room_id)
 
 
-def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
+async def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:
     is_theirs = item.body["text"] in {"untrusted.customer", "untrusted.customer_withdrew"}
     if item.body["text"] and (kind is not RoomKind.CUSTOMER or is_theirs):
-        return around.say(item.body["text"], **item.body["values"])
+        return await around.say_in(item.room_id, item.body["text"], **item.body["values"])
     reason = item.body["reason"]
     if kind is RoomKind.CUSTOMER:
-        return around.say("customer.not_encrypted" if reason == "forged_not_encrypted" else "customer.not_delivered")
+        text = "customer.not_encrypted" if reason == "forged_not_encrypted" else "customer.not_delivered"
+        return await around.say_in(item.room_id, text)
     return around.say("case.not_delivered", reason=in_words(around, reason))
 
 

@@ -108,7 +108,7 @@ async def _greet(around: Surroundings, item: Item, room: Room) -> None:
     assert item.plan is not None
     await first_contact.show(around, item)
     if item.plan["says"]:
-        text = around.say("customer.greeting", business=around.rules.business)
+        text = await around.say_in(room.room_id, "customer.greeting", business=around.rules.business)
         await around.send(item, "greeting", room.room_id, Outgoing(text))
     async with around.database.transaction() as tx:
         await adopt(tx, room.room_id, customer_of(room))
@@ -148,7 +148,7 @@ async def _say_where_to_write(around: Surroundings, item: Item, step: str, room:
     """Invite first: what the sentence says about that has to be true."""
     invited = await _make_customer_room(around, customer_of(room))
     text = "customer.unencrypted" if invited else "customer.unencrypted_no_invite"
-    sentence = Outgoing(around.say(text, business=around.rules.business))
+    sentence = Outgoing(await around.say_in(room.room_id, text, business=around.rules.business))
     await around.send_plain(item, step, room.room_id, sentence)
 
 

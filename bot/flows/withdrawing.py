@@ -268,7 +268,7 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
         "purposes": [known.purpose for known in ended if known.standing is Standing.GIVEN],
         "stopped": dropped + cancelled,
         "begun": begun,
-        "language": ended[0].language if ended else around.rules.language,
+        "language": ended[0].language if ended else await around.language_of(tx, person),
         "in_doubt": taken.in_doubt,
     }
     aside, theirs = aside_lane(f"withdrawn:{item.id}"), customer_lane(person)

@@ -169,11 +169,12 @@ async def withdrawn_after(reader: Reader, item: Item, customer: CustomerId, purp
 # ----------------------------------------------------------------------------------------------- notices, young people
 
 
-async def knows_notice(reader: Reader, customer: CustomerId, text: PrivacyText) -> bool:
-    """Tell whether a customer was shown this text, or an older wording that counts as much."""
+async def knows_notice(reader: Reader, customer: CustomerId, text: PrivacyText, *, in_language: str | None) -> bool:
+    """Tell whether a customer was shown this text, or an older wording that counts as much; None: in any language."""
     row = await reader.one(
-        "SELECT 1 FROM notices WHERE customer_id = ? AND text_id = ? AND state = 'shown' AND wording >= ?",
-        *(customer, text.id, text.counts_from),
+        "SELECT 1 FROM notices JOIN privacy_texts USING (sha256) WHERE customer_id = ?1 AND text_id = ?2"
+        " AND state = 'shown' AND wording >= ?3 AND (language = ?4 OR ?4 IS NULL)",
+        *(customer, text.id, text.counts_from, in_language),
     )
     return row is not None
 

@@ -125,6 +125,17 @@ async def user_of(reader: Reader, customer: CustomerId) -> UserId:
     return UserId(row[0])
 
 
+async def language(reader: Reader, customer: CustomerId) -> str | None:
+    """Return the language that a customer chose or writes in; None: nobody knows."""
+    row = await reader.one("SELECT language FROM customers WHERE id = ?", customer)
+    return str(row[0]) if row and row[0] else None
+
+
+async def set_language(tx: Tx, customer: CustomerId, language: str) -> None:
+    """A customer is written to in this language from now on."""
+    await tx.run("UPDATE customers SET language = ? WHERE id = ?", language, customer)
+
+
 async def customer_room(reader: Reader, customer: CustomerId) -> RoomId | None:
     """Return the room in which this customer is written to."""
     row = await reader.one("SELECT room_id FROM customers WHERE id = ?", customer)

@@ -543,7 +543,7 @@ async def test_ac_04_a_yes_is_to_the_words_as_they_are_now(world: World) -> None
 def with_new_words(before: Privacy, text_id: str) -> Privacy:
     """The same with other words in one text, under its next version."""
     texts = {
-        (name, language): replace(text, version="2.1", wording=2, counts_from=2, text=text.text + " (neu)")
+        (name, language): replace(text, version="9.1", wording=9, counts_from=9, text=text.text + " (neu)")
         if name == text_id
         else text
         for (name, language), text in before.texts.items()

@@ -403,7 +403,14 @@ async def stopping_in_doubt(world: World, chat: RoomId) -> None:
     await writes(world, ANNA, chat, "STOPP", session="new phone")
 
 
+async def choosing_a_language(world: World, chat: RoomId) -> None:
+    """A customer wants to be written to in another language."""
+    await world.writes(ANNA, chat, "English")
+    await world.writes(ANNA, chat, "!deutsch")
+
+
 STORIES = [
+    choosing_a_language,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(

@@ -56,7 +56,7 @@ async def test_ac_08_what_a_customer_reads_is_on_record_and_never_changes_under_
 
     business.controller = CONTROLLER.replace("Telefon 01234 567890", "Telefon 09876 54321")
     said = await refused(business)
-    assert "first_contact.de: other words have been version 1.1 since" in said
+    assert "first_contact.de: other words have been version 2.1 since" in said
     assert "Raise privacy.edition" in said
     assert "Traceback" not in said
     business.extra += "[privacy]\nedition = 2\n"
