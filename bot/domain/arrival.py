@@ -36,6 +36,7 @@ class ItemKind(StrEnum):
     HEED = "heed"  # what may be a withdrawal is read ahead of what waits before it
     WITHDRAWN = "withdrawn"  # something was taken back: both sides are told
     QUESTION = "question"  # a question for consent is over: its poll is ended
+    EXPIRY = "expiry"  # a consent stands; due when it may be over by itself
     NEWS = "news"  # one message that needs a consent, for one recipient
     PUT_OFF = "put_off"  # a case was put off; due when it has to be looked at again
     ESCALATION = "escalation"  # a customer waits; due when somebody else has to be told

@@ -270,11 +270,11 @@ class NoPermit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What a consent must fit to be relied on now. `counts_from`: the oldest wording that still counts."""
+    """What a consent must fit to be relied on now. `counts_from`: the oldest wording that counts; `until`: its end."""
 
     purpose_sha256: str
     counts_from: int
-    unused_until: datetime | None
+    until: datetime | None
     most_per_month: int
 
     def fits(self, consent: Consent) -> bool:
@@ -293,7 +293,7 @@ def is_unusable(consent: Consent | None, validity: Validity, *, now: datetime, s
         return NoPermit.NOT_GIVEN
     if not validity.fits(consent):
         return NoPermit.OUTDATED
-    if validity.unused_until is not None and now > validity.unused_until:
+    if validity.until is not None and now > validity.until:
         return NoPermit.EXPIRED
     if validity.most_per_month and sent >= validity.most_per_month:
         return NoPermit.TOO_MANY

@@ -12,22 +12,21 @@ import structlog
 from bot.domain import consent
 from bot.domain.arrival import Item, ItemKind, aside_lane
 from bot.domain.case import Case, CaseState
-from bot.domain.consent import NO, YES, Answer, Consent, NotNow, Situation, Standing, Validity
+from bot.domain.consent import NO, YES, Answer, Consent, NotNow, Situation, Standing
 from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import CustomerId, EventId, RoomId, derived_item_id
 from bot.domain.ledger.entries import Entry, LedgerKind, Value
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.poll import Poll
-from bot.domain.purpose import Privacy, PrivacyText, Purpose, PurposeId
+from bot.domain.purpose import Privacy, PurposeId
+from bot.flows import expiring
+from bot.flows.expiring import validity_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
 from bot.flows.withdrawing import LONGEST_WORDS, shown_time, title_of, words_of
 from bot.store import arrivals, cases, consents, ledger, privacy_texts, questions, rooms, suppression
 from bot.store.database import Tx
 from bot.store.questions import Question
-
-UNUSED = "unused"
-"""The period after which a consent that nobody relied on is over."""
 
 log = structlog.get_logger()
 
@@ -267,7 +266,11 @@ async def _record_answer(
     }
     await questions.close(tx, question.id, "decided")
     answered = _consent_of(around, question, item, item.event_id)
-    return await consents.record(tx, kind, answered, details, now=around.now())
+    entry = await consents.record(tx, kind, answered, details, now=around.now())
+    known = await consents.find(tx, question.customer, question.purpose)
+    if known and known.standing is Standing.GIVEN:
+        await expiring.watch(tx, around, known)
+    return entry
 
 
 def _concluded(question: Question, text: str, staff: str) -> dict[str, Any]:
@@ -364,16 +367,6 @@ async def _young(
 # --------------------------------------------------------------------------------------------------- words that change
 
 
-def validity_of(privacy: Privacy, purpose: Purpose, known: Consent) -> Validity:
-    """Return what a consent has to fit today."""
-    text: PrivacyText = privacy.question(purpose.id, known.language or "de")
-    unused = next((period for period in purpose.keeps if period.id == UNUSED), None)
-    last = known.used_at or known.since
-    ends = unused.ends(last.date()) if unused else None
-    until = datetime(ends.year, ends.month, ends.day, 23, 59, tzinfo=last.tzinfo) if ends else None
-    return Validity(purpose.sha256, text.counts_from, until, purpose.most_per_month)
-
-
 async def bring_up_to_date(around: Surroundings) -> None:
     """At a start: what somebody agreed to may be something else now, and what they were asked, too."""
     if around.privacy is None:
@@ -384,6 +377,8 @@ async def bring_up_to_date(around: Surroundings) -> None:
             purpose = around.privacy.purposes.get(known.purpose)
             if purpose is None or not purpose.question or not validity_of(around.privacy, purpose, known).fits(known):
                 await consents.record(tx, LedgerKind.SUPERSEDED, known, {}, now=around.now())
+            else:
+                await expiring.watch(tx, around, known)
         for question in await questions.all_open(tx):
             if not _is_current(around.privacy, question):
                 await _add_item(tx, around, question, "question_outdated")

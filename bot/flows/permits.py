@@ -13,7 +13,7 @@ from bot.domain.ids import CustomerId, EventId, RoomId, UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Outgoing
 from bot.domain.purpose import PurposeId
-from bot.flows.consenting import validity_of
+from bot.flows.expiring import end_of, lapse, validity_of
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, consents, ledger, permits, rooms, suppression
 from bot.store.database import Tx
@@ -57,8 +57,9 @@ async def _refused(
     sent = await permits.count_since(tx, who, purpose, around.now() - MONTH)
     validity = validity_of(around.privacy, around.privacy.purposes[purpose], known)
     refused = consent.is_unusable(known, validity, now=around.now(), sent=sent)
-    if refused is NoPermit.EXPIRED:
-        await consents.record(tx, LedgerKind.EXPIRED, known, {}, now=around.now())
+    end = end_of(around.privacy.purposes[purpose], known)
+    if refused is NoPermit.EXPIRED and end:  # the sweep that would have ended it comes later than this message
+        await lapse(tx, around, known, end.reason)
     return refused
 
 
