@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import aiohttp
 
 from bot.demo.synapse import LocalSynapse
 from bot.settings import Settings, load_settings
+from tests.canary import Canary, overhear
 from tests.waiting import until
 
 NOBODY = "@nobody-here:localhost"
@@ -25,6 +29,7 @@ imprint = "Geschäftsführung: Eva Müller"
 [hosting]
 location = "Musterstadt"
 """
+SHOWS_METRICS: Final = sys.platform == "linux"  # where each bot can have an address of its own, and no port is a race
 
 
 class Account(NamedTuple):
@@ -37,7 +42,10 @@ class Account(NamedTuple):
 
 @dataclass
 class Business:
-    """The files of one bot, and its process."""
+    """The files of one bot, and its process, which logs at DEBUG.
+
+    Whenever it stops, nothing of what people in the test are called and said may stand in its log, metrics and files.
+    """
 
     server: LocalSynapse
     folder: Path
@@ -50,15 +58,26 @@ class Business:
     homeserver: str = ""  # further settings of that section
     process: asyncio.subprocess.Process | None = None
     people: dict[str, Account] = field(default_factory=dict)
+    canary: Canary | None = field(default_factory=Canary)  # None: as in production, nobody watches
+    listen: str = field(default_factory=lambda: f"127.{'.'.join(map(str, secrets.token_bytes(3)))}:9464")
+
+    def __post_init__(self) -> None:
+        overhear(self.bot)
 
     async def account(self, prefix: str) -> Account:
         """Make an account with a random name."""
         user, password = f"{prefix}-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
-        return Account(await self.server.register(user, password), user, password)
+        made = Account(await self.server.register(user, password), user, password)
+        overhear(made)
+        return made
 
     @property
     def config(self) -> Path:
         return self.folder / "botschaft.toml"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "bot.log"
 
     @property
     def data(self) -> Path:
@@ -75,8 +94,14 @@ class Business:
             f'[business]\nname = "Werkstatt Müller"\n'
             f"{self.controller}"
             f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
+            f"{self._watched()}"
             f'[[desks]]\nid = "annahme"\nname = "Annahme"\nmembers = [{members}]\n{self.extra}'
         )
+
+    def _watched(self) -> str:
+        """Return the sections that let everything come out which may, unless the test has its own."""
+        sections = {"[log]": 'level = "debug"'} | ({"[web]": f'listen = "{self.listen}"'} if SHOWS_METRICS else {})
+        return "".join(f"{name}\n{line}\n" for name, line in sections.items() if self.canary and name not in self.extra)
 
     def settings(self) -> Settings:
         self.write()
@@ -85,9 +110,11 @@ class Business:
     async def start(self) -> None:
         """Start the bot and wait until it has heard from the server."""
         self.write()
+        if self.canary:
+            self.canary.besides |= {file for file in self.folder.iterdir() if file not in {self.data, self.log_file}}
         heartbeat = self.data / "heartbeat"
         heartbeat.unlink(missing_ok=True)
-        with (self.folder / "bot.log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "bot", "run", "--config", str(self.config)),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -105,9 +132,25 @@ class Business:
         """End the bot and return its exit code."""
         process, self.process = self.process, None
         assert process is not None
+        shown = await self.metrics() if self.canary and process.returncode is None else b""
         if process.returncode is None:
             process.send_signal(number)
-        return await asyncio.wait_for(process.wait(), 30)
+        code = await asyncio.wait_for(process.wait(), 30)
+        if self.canary:
+            found = self.canary.found_in("metrics", shown) + self.canary.found_below(self.folder)
+            assert found == [], "\n".join(found)
+        return code
+
+    async def metrics(self) -> bytes:
+        """Return what the bot shows of itself, nothing if it does not or has just ended."""
+        listen = re.search(r'^listen = "(.+)"$', self.config.read_text(), re.MULTILINE)
+        if listen is None:
+            return b""
+        try:
+            async with aiohttp.ClientSession() as http, http.get(f"http://{listen[1]}/metrics") as answer:
+                return await answer.read()
+        except aiohttp.ClientError:
+            return b""
 
     def hang_up(self) -> None:
         """Tell the running bot that its configuration changed."""
@@ -119,8 +162,7 @@ class Business:
         await self.stop(signal.SIGKILL)
 
     def log(self) -> str:
-        file = self.folder / "bot.log"
-        return file.read_text() if file.exists() else ""
+        return self.log_file.read_text() if self.log_file.exists() else ""
 
 
 async def a_business(server: LocalSynapse, folder: Path, *, user: str = "") -> Business:

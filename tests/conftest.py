@@ -17,6 +17,7 @@ from hypothesis import settings
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account, Business, a_business
+from tests.canary import overhear, overhearing
 from tests.waiting import PatientPeer
 
 settings.register_profile("untimed", settings.default, deadline=None)
@@ -65,6 +66,12 @@ def _logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _everybody_is_overheard() -> Iterator[None]:
+    with overhearing(Peer):
+        yield
+
+
 def require(present: bool, what: str) -> None:
     """Skip a test that needs `what`, loudly; in CI its absence is a failure, because nobody reads skips there."""
     if present:
@@ -110,7 +117,9 @@ def new_user(request: pytest.FixtureRequest) -> MakeUser:
         server = on or request.getfixturevalue("synapse")
         localpart = f"{prefix}-{secrets.token_hex(4)}"
         password = secrets.token_urlsafe(12)
-        return Account(await server.register(localpart, password, admin=admin), localpart, password)
+        made = Account(await server.register(localpart, password, admin=admin), localpart, password)
+        overhear(made)
+        return made
 
     return make
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.canary import overhear
 from tests.waiting import PATIENCE
 
 FOLDER = Path(__file__).parent / "element"
@@ -65,6 +66,7 @@ class ElementPeer:
         """Return the result of a command. Raises ElementError, or TimeoutError."""
         if self._process is None or self._process.stdin is None or self._reading is None or self._reading.done():
             raise ElementError(f"{command}: the process has ended")
+        overhear(choices)
         self._asked += 1
         answer = asyncio.get_running_loop().create_future()
         self._answers[self._asked] = answer
@@ -116,6 +118,7 @@ class ElementPeer:
             if "id" in line:
                 self._take_answer(line)
                 continue
+            overhear(line)
             async with self._news:
                 self.events.append(line)
                 self._news.notify_all()

@@ -1,7 +1,4 @@
-"""Decisions in chat on a real server, with people on the encryption that Element runs: votes, replies, deletions, proofs.
-
-The bot logs at DEBUG all the while; at the end nothing of these people stands in its log or its files.
-"""
+"""Decisions in chat on a real server, with people on the encryption that Element runs: votes, replies, deletions, proofs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +7,7 @@ from bot import app
 from bot.domain.ids import UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.store import consents, ledger, rooms
-from tests.business import CONTROLLER, Business
+from tests.business import Business
 from tests.interop.conftest import MakeElement
 from tests.interop.element import NO_SHIELD, ElementPeer, chat_with
 
@@ -79,7 +76,7 @@ class Day:
 
 async def test_ac_01_02_03_04_07_13_a_day_of_decisions(business: Business, element_peer: MakeElement) -> None:
     assert await business.stop() == 0
-    business.extra = '[log]\nlevel = "debug"\n[consent]\nnews_interval_s = 0\n'
+    business.extra = "[consent]\nnews_interval_s = 0\n"
     await business.start()
     accounts = [await business.account("anna"), business.people["jan"], business.people["chef"]]
     anna, jan, chef = [await element_peer(account) for account in accounts]
@@ -99,7 +96,7 @@ async def test_ac_01_02_03_04_07_13_a_day_of_decisions(business: Business, eleme
         *(LedgerKind.NOTICE_SHOWN, LedgerKind.REQUESTED, LedgerKind.GIVEN, LedgerKind.USED, LedgerKind.WITHDRAWN),
         *(LedgerKind.REQUESTED, LedgerKind.RENEWED, LedgerKind.WITHDRAWN),
     ]
-    nothing_of_them_is_left(business, [account.mxid for account in accounts], [day.chat, day.case, day.office])
+    it_was_listened_for(business, [account.mxid for account in accounts], [day.chat, day.case, day.office])
 
 
 async def the_first_contact(day: Day, bot: str) -> None:
@@ -172,15 +169,11 @@ async def again_and_stop(day: Day) -> None:
     await day.mechanic.next("STOPP", room=day.case)
 
 
-def nothing_of_them_is_left(business: Business, users: list[str], room_ids: list[str]) -> None:
-    """The canary: no user, room, name, word or token stands in the log or in any file of the data folder."""
-    words = [*users, *room_ids, SECRET_WORDS, "Winterreifen", "STOPP", "syt_", business.bot.mxid, business.bot.password]
-    words += [user[1:].partition(":")[0] for user in users] + ["Musterstraße 1"]
-    assert "Musterstraße 1" in CONTROLLER
+def it_was_listened_for(business: Business, users: list[str], room_ids: list[str]) -> None:
+    """That nothing of this stands in the log, the metrics and the files was seen when the bot stopped."""
+    assert business.canary
+    words = [*users, *room_ids, f"{SECRET_WORDS}, was kostet das?", "!info Die Winterreifen sind da"]
+    words += [business.bot.mxid, business.bot.password, *(user[1:].partition(":")[0] for user in users)]
+    assert {word.encode() for word in words} <= business.canary.words
     assert business.settings().log.level == "debug"
     assert "serving" in business.log()
-    kept = {"bot.log": (business.folder / "bot.log").read_bytes()}
-    kept |= {str(file): file.read_bytes() for file in business.data.rglob("*") if file.is_file()}
-    assert len(kept) > 2
-    found = [(name, word) for name, data in kept.items() for word in words if word.encode() in data]
-    assert found == []
