@@ -1,5 +1,6 @@
 """One thing from outside, as it waits to be handled: an item. Items of one customer form a lane and keep order."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -79,6 +80,10 @@ class Item:
         """The event id; only for items of kind EVENT, whose id it is."""
         return EventId(str(self.id))
 
+    def is_from(self, user: UserId) -> bool:
+        """Tell whether this is from somebody, also when it is handled and bears no name any more."""
+        return self.sender in {user, author_mark(self.id, user)}
+
     @property
     def label(self) -> str:
         """The short name of an item for people: where it stands in the order of arrivals."""
@@ -88,6 +93,14 @@ class Item:
     def must_reconcile(self, now: datetime) -> bool:
         """Tell whether the server may have forgotten the transaction ids of this item's steps."""
         return self.planned_at is not None and now - self.planned_at > RECONCILE_AFTER
+
+
+def author_mark(item: str, author: str) -> str:
+    """Return what is kept of the author once an item is handled: it answers “was it them?” and lists nobody's items.
+
+    What is such a mark already stays one.
+    """
+    return author if author.startswith("~") else "~" + hashlib.sha256(f"{item}\0{author}".encode()).hexdigest()
 
 
 def customer_lane(customer: CustomerId) -> Lane:

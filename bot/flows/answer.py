@@ -129,7 +129,8 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         async with around.database.transaction() as tx:
             plan = await _decided(tx, item, case, room, message)
             if message.kind not in KEEPS_STATE:
-                plan["besides"] = await arrivals.answered_besides(tx, item, item.arrived_at - AT_ONCE)
+                since, staff = item.arrived_at - AT_ONCE, around.rules.staff
+                plan["besides"] = await arrivals.answered_besides(tx, item, since, staff)
             item = await around.plan(tx, item, plan)
     assert item.plan is not None
     if item.plan.get("do") == "nothing":
@@ -179,7 +180,7 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     before = await arrivals.get(tx, first)
     if before and before.reason == arrivals.DELETED:
         return {"do": "nothing"}
-    is_theirs = before is not None and before.sender == item.sender
+    is_theirs = before is not None and before.is_from(item.sender)
     is_under_way = before is not None and before.state is not ItemState.DONE
     if not is_theirs or (counterpart is None and not is_under_way and item.reason != holding.RELEASED):
         raise Mistake("case.edit_of_internal")

@@ -44,7 +44,7 @@ async def plan_deletion(tx: Tx, item: Item, target: EventId | None) -> dict[str,
 
     What a moderator removes stays in that room's affairs.
     """
-    if target is None or await arrivals.author_of(tx, target) != item.sender:
+    if target is None or not await arrivals.is_by(tx, target, item.sender):
         return {"do": "nothing"}
     following = await links.following(tx, target)
     copies = [
@@ -74,7 +74,7 @@ async def delete(around: Surroundings, item: Item) -> None:
 
 async def under_way(around: Surroundings, item: Item, target: EventId | None) -> list[Item]:
     """Return what waits or is parked of an event and of its edits, if its author now says something else there."""
-    if target is None or await arrivals.author_of(around.database, target) != item.sender:
+    if target is None or not await arrivals.is_by(around.database, target, item.sender):
         return []
     first = await arrivals.get(around.database, target)
     begun = [first] if first and first.state is not ItemState.DONE else []

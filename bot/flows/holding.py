@@ -41,14 +41,15 @@ async def stays_inside(around: Surroundings, item: Item, case: Case, message: Me
 
 async def _is_in_doubt(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
     quoted = message.replies_to
-    author = await arrivals.author_of(around.database, quoted) if quoted else None
-    if _names_somebody(around, message, besides={item.sender, author}):
+    said = await arrivals.get(around.database, quoted) if quoted else None
+    authors = {user for user in around.rules.staff if said and said.is_from(user)}
+    if _names_somebody(around, message, besides={item.sender, *authors}):
         return True
     if message.kind is Kind.EDIT and message.target:
         return await _is_internal(around, item, message.target)
     if quoted is None or await links.of_event(around.database, await links.original(around.database, quoted)):
         return False
-    return author is not None or not await _is_copy(around, item, case, quoted)
+    return said is not None or not await _is_copy(around, item, case, quoted)
 
 
 async def _is_copy(around: Surroundings, item: Item, case: Case, event: EventId) -> bool:
@@ -85,7 +86,7 @@ async def _is_internal(around: Surroundings, item: Item, target: EventId) -> boo
     """Tell whether this is the sender's own message that never went out: a note, or held itself."""
     first = await links.original(around.database, target)
     before = await arrivals.get(around.database, first)
-    if before is None or before.sender != item.sender or before.reason == arrivals.DELETED:
+    if before is None or not before.is_from(item.sender) or before.reason == arrivals.DELETED:
         return False
     is_out = await links.of_event(around.database, first) is not None
     return not is_out and (before.state is ItemState.DONE or before.reason == REASON)
@@ -96,7 +97,7 @@ async def _changed_by(around: Surroundings, item: Item, message: Message) -> Eve
     if message.kind is not Kind.EDIT or message.target is None:
         return None
     first = await links.original(around.database, message.target)
-    return first if await arrivals.author_of(around.database, first) == item.sender else None
+    return first if await arrivals.is_by(around.database, first, item.sender) else None
 
 
 async def _ask(around: Surroundings, item: Item) -> None:

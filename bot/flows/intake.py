@@ -147,7 +147,7 @@ class _Taking:
             user, membership = UserId(str(event.get("state_key"))), _membership(event)
             if event.get("type") != "m.room.member" or user == self._me or user in self.blocked:
                 continue
-            if (before or {}).get(user) != membership and (membership not in PRESENT or membership == "join"):
+            if (before or {}).get(user, "leave") != membership and (membership not in PRESENT or membership == "join"):
                 body = {"user": user, "membership": membership}
                 due = self.now + SETTLING if membership == "join" and room.ours else None
                 name = str(event.get("event_id"))

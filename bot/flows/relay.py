@@ -211,7 +211,7 @@ async def _about(tx: Tx, item: Item, case: Case, message: Message) -> dict[str, 
     if message.kind is not Kind.EDIT:
         return {"quotes": counterpart, "about": first}
     before = await arrivals.get(tx, first)
-    if before and (before.sender != item.sender or before.reason == arrivals.DELETED):
+    if before and (not before.is_from(item.sender) or before.reason == arrivals.DELETED):
         return {"do": "nothing"}
     link = await links.of_event(tx, first)
     if link and link.target[1] == first:

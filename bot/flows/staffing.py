@@ -72,7 +72,8 @@ async def announce(around: Surroundings) -> None:
     if admin_room is None:
         return
     came, gone = await _moved(around)
-    name, difference = f"start {around.now().isoformat()}", " ".join([*sorted(came), "/", *sorted(gone)])
+    name = f"start {around.now().isoformat()}"
+    difference = derived_item_id(around.key, "moves", *sorted(came), "/", *sorted(gone))  # it names nobody
     async with around.database.transaction() as tx:
         # Who declines an invitation is missing at every start, and a start may be broken off: both are said once.
         if difference != await facts.get(tx, facts.STAFF_TOLD):

@@ -1,7 +1,7 @@
 """The table of items: what came in, in which lane it waits, and what became of it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,12 @@ Reader = Database | Tx
 
 DELETED = "deleted"
 """The reason of a handled item whose author deleted it."""
+
+_DONE = (
+    "state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, sender = author_mark(id, sender),"
+    " lane = CASE WHEN instr(lane, ':@') THEN substr(lane, 1, instr(lane, ':@')) ELSE lane END"
+)
+"""What makes an item a handled one. Whoever it was about is named in it no more."""
 
 _COLUMNS = (
     "id, lane, room_id, kind, state, sender, sent_at, arrived_at, body, seq, sub, plan, planned_at, attempts, reason"
@@ -105,21 +111,23 @@ async def get(reader: Reader, item_id: str) -> Item | None:
     return _item(row) if row else None
 
 
-async def author_of(reader: Reader, event: EventId) -> UserId | None:
-    """Return who wrote an event that came to us; None if it did not."""
-    row = await reader.one("SELECT sender FROM arrivals WHERE id = ? AND kind = 'event'", event)
-    return UserId(row[0]) if row else None
+async def is_by(reader: Reader, event: EventId, user: UserId) -> bool:
+    """Tell whether an event came to us, and from this user."""
+    item = await get(reader, event)
+    return item is not None and item.kind is ItemKind.EVENT and item.is_from(user)
 
 
-async def answered_besides(reader: Reader, item: Item, since: datetime) -> UserId | None:
-    """Return who else has answered in the room of this answer since then, if its author has not."""
+async def answered_besides(reader: Reader, item: Item, since: datetime, people: Collection[UserId]) -> UserId | None:
+    """Return which of these people else has answered in the room of this answer since then, if its author has not."""
     rows = await reader.all(
-        "SELECT sender FROM arrivals WHERE room_id = ? AND kind = 'event' AND arrived_at >= ? AND id != ?"
-        " AND id IN (SELECT source_event FROM copy_links WHERE relation = 'copy') ORDER BY seq, sub",
+        f"SELECT {_COLUMNS} FROM arrivals WHERE room_id = ? AND kind = 'event' AND arrived_at >= ? AND id != ?"  # noqa: S608
+        " AND id IN (SELECT source_event FROM copy_links WHERE relation = 'copy') ORDER BY seq DESC, sub DESC",
         *(item.room_id, to_ms(since), item.id),
     )
-    authors = [UserId(row[0]) for row in rows]
-    return authors[-1] if authors and item.sender not in authors else None
+    answers = [_item(row) for row in rows]
+    if any(answer.is_from(item.sender) for answer in answers):
+        return None
+    return next((user for answer in answers for user in people if answer.is_from(user)), None)
 
 
 async def open_of(reader: Reader, kind: ItemKind) -> list[Item]:
@@ -154,10 +162,7 @@ async def add_to_plan(tx: Tx, item: Item, plan: dict[str, Any]) -> None:
 
 async def withdraw(tx: Tx, event: EventId, author: UserId, reason: str = "") -> None:
     """Its author took back an event that we have not begun to handle, or hold (or hold an edit of): nothing is kept."""
-    gone = (
-        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?1"
-        " WHERE sender = ?3"
-    )
+    gone = f"UPDATE arrivals SET {_DONE}, reason = ?1 WHERE sender = ?3"  # noqa: S608
     await tx.run(f"{gone} AND id = ?2 AND state != 'done' AND plan IS NULL", reason, event, author)
     await tx.run(
         f"{gone} AND state = 'waiting' AND reason = 'held' AND ?2 IN (id, plan ->> 'about')", reason, event, author
@@ -167,19 +172,14 @@ async def withdraw(tx: Tx, event: EventId, author: UserId, reason: str = "") -> 
 async def delete(tx: Tx, event: EventId, author: UserId) -> None:
     """Its author deleted an event: nothing of it is kept but that, so that a late edit does not bring it back."""
     await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, reason = ?"
-        " WHERE id = ? AND sender = ?",
+        f"UPDATE arrivals SET {_DONE}, reason = ?1 WHERE id = ?2 AND sender IN (?3, author_mark(?2, ?3))",  # noqa: S608
         *(DELETED, event, author),
     )
 
 
 async def finish(tx: Tx, item: Item) -> None:
     """The item is handled; what it carried is deleted, its id stays so that it never comes in twice."""
-    await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL,"
-        " reason = '' WHERE id = ?",
-        item.id,
-    )
+    await tx.run(f"UPDATE arrivals SET {_DONE}, reason = '' WHERE id = ?", item.id)  # noqa: S608
 
 
 async def park(tx: Tx, item: Item, reason: str) -> None:
@@ -262,7 +262,7 @@ async def go_on(tx: Tx, lane: Lane, reason: str) -> None:
 async def drop_news(tx: Tx, lane: Lane, purpose: str | None) -> int:
     """Drop what was going to be sent to somebody for a purpose, or for any, and has no plan yet; return how many."""
     return await tx.run(
-        "UPDATE arrivals SET state = 'done', body = NULL, retry_at = NULL WHERE lane = ?1 AND kind = 'news'"
+        f"UPDATE arrivals SET {_DONE} WHERE lane = ?1 AND kind = 'news'"  # noqa: S608
         " AND state IN ('new', 'waiting') AND plan IS NULL"
         " AND (json_extract(body, '$.purpose') = ?2 OR ?2 IS NULL)",
         *(lane, purpose),

@@ -15,6 +15,7 @@ from typing import Any
 import aiosqlite
 from sqlcipher3 import dbapi2 as sqlcipher
 
+from bot.domain.arrival import author_mark
 from bot.domain.errors import Fatal, Transient
 
 Row = Sequence[Any]
@@ -167,6 +168,7 @@ async def _connect(path: Path, key: bytes) -> aiosqlite.Connection:
 
     connection = aiosqlite.Connection(connector, iter_chunk_size=256)
     await connection
+    await connection.create_function("author_mark", 2, author_mark, deterministic=True)
     try:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             await connection.execute(f"PRAGMA {pragma}")

@@ -14,7 +14,7 @@ SLIPS = "slips"
 ADOPTING = "adopting"
 """Our rooms exist but our tables are empty: the first sync says which rooms we have."""
 STAFF_TOLD = "staff_told"
-"""Who was missing from our rooms, and who was in them and should not be, when the admins were last told."""
+"""A digest of who was missing from our rooms, and who was in them and should not be, when the admins were last told."""
 
 LAST_BACKUP = "last_backup"
 """When the last backup was complete, in ISO 8601 with its offset."""

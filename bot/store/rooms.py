@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane, RoomId, UserId
-from bot.domain.room import Room, RoomKind, Rotation
+from bot.domain.room import PRESENT, Room, RoomKind, Rotation
 from bot.store.database import Database, Row, Tx, to_ms
 
 _COLUMNS = (
@@ -17,10 +17,10 @@ Reader = Database | Tx
 
 _SET_MEMBER = (
     "INSERT INTO members (room_id, user_id, membership) VALUES (?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET membership = excluded.membership,"
-    " accepted = accepted AND excluded.membership IN ('join', 'invite')"
+    " ON CONFLICT DO UPDATE SET membership = excluded.membership"
 )
-"""Who leaves and comes back must be agreed to anew."""
+_REMOVE_MEMBER = "DELETE FROM members WHERE room_id = ? AND user_id = ?"
+"""Nobody is remembered who is in a room no more; who comes back must be agreed to anew."""
 
 
 def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> Room:
@@ -69,8 +69,8 @@ async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
         )
     before = known.members if known else {}
     changed = [(room.room_id, *member) for member in room.members.items() if before.get(member[0]) != member[1]]
-    if changed:
-        await tx.run_many(_SET_MEMBER, changed)
+    await tx.run_many(_SET_MEMBER, [row for row in changed if row[2] in PRESENT])
+    await tx.run_many(_REMOVE_MEMBER, [row[:2] for row in changed if row[2] not in PRESENT])
 
 
 def _facts(room: Room) -> tuple[object, ...]:
@@ -82,8 +82,11 @@ def _facts(room: Room) -> tuple[object, ...]:
 
 
 async def set_member(tx: Tx, room_id: RoomId, user: UserId, membership: str) -> None:
-    """Write down where one user stands in a room."""
-    await tx.run(_SET_MEMBER, room_id, user, membership)
+    """Write down that one user is in a room or invited, or forget who is neither."""
+    if membership in PRESENT:
+        await tx.run(_SET_MEMBER, room_id, user, membership)
+    else:
+        await tx.run(_REMOVE_MEMBER, room_id, user)
 
 
 async def accept(tx: Tx, room_id: RoomId, user: UserId) -> None:

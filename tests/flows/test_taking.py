@@ -10,7 +10,7 @@ from bot.domain.command import CHIPS
 from bot.domain.hours import Hours
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.flows import cards
-from bot.store import arrivals, cases
+from bot.store import arrivals
 from tests.flows.fake import FakeRoom
 from tests.flows.shown import Shown, only, shown
 from tests.flows.world import ANNA, CHEF, EVA, JAN, ME, World
@@ -261,20 +261,3 @@ async def test_tags_come_and_go(counter: Counter) -> None:
     await counter.world.says(JAN, counter.case, "!tag #Reifen hu reifen")
     await counter.world.says(JAN, counter.case, "!tag -hu ersatzwagen")
     assert (await counter.world.case(ANNA)).tags == ("reifen", "ersatzwagen")
-
-
-async def test_no_table_but_the_holder_of_now_knows_who_did_what(counter: Counter) -> None:
-    """Beside what came in itself, and who is in which room, nothing stands under a colleague's name."""
-    for text in ("!ich", "um acht", "!kfz M-AB 123", "!zu"):
-        await counter.world.says(JAN, counter.case, text)
-    await counter.card()
-
-    tables = [row[0] for row in await counter.world.database.all("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    naming = {
-        table
-        for table in tables
-        for row in await counter.world.database.all(f"SELECT * FROM {table}")
-        if any(JAN in str(value) for value in row)
-    }
-    assert naming - {"members"} == {"arrivals"}
-    assert (await cases.get(counter.world.database, (await counter.world.case(ANNA)).number)).holder is None
