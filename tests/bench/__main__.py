@@ -58,6 +58,9 @@ async def measure(size: Size) -> Json:
         burst = await figures.live(shop, size.each)
         openings = await figures.openings(stage, shop, size.openings)
         out.print("the burst and openings are measured")
+        newcomers = await stage.shop("newcomers", "[cases]\nreopen_days = 0\n")
+        first, next_case = await figures.first_contacts(stage, newcomers, size.openings)
+        out.print("first contacts are measured")
         small = await stage.shop("small")
         await stage.add_customers(small, min(10, size.rooms), stay=True)
         large = await stage.shop("large")
@@ -88,6 +91,11 @@ async def measure(size: Size) -> Json:
         "disorder": sum(each.disorder for each in bursts),
         "cpu_ms_per_message": burst.cpu_ms,
         "case_open_s": figures.median(openings),
+        "first_contact_s": figures.median(first.server),
+        "next_case_s": figures.median(next_case.server),
+        "first_contact_added_s": figures.median(
+            [contact - later for contact, later in zip(first.server, next_case.server, strict=True)]
+        ),
         "start_s_10": figures.median(few),
         f"start_s_{size.rooms}": figures.median(many),
         "start_ratio_200_to_10": figures.median(many) / figures.median(few),
@@ -122,6 +130,7 @@ ROWS = (
     Row("loop blocked a room key, ms", "key_block_ms", None, True, "–"),
     Row("loop blocked by a first share, ms", "share_block_ms", None, True, "–"),
     Row("opening a case, s", "case_open_s", None, True, "0.6-1.2"),
+    Row("added by a first contact, s", "first_contact_added_s", None, True, "–"),
     Row("hop p50, ms", "hop_p50_ms", None, True, "117-166"),
     Row("live burst, messages/s", "live_rate", None, False, "10.8-12.4"),
     Row("ledger, appends/s with their fsync", "ledger_appends_per_s", None, False, "–"),

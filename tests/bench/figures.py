@@ -63,12 +63,14 @@ async def _is_in(peer: Peer, room: str, user: str) -> bool:
     return bool(member and member.get("membership") == "join")
 
 
-async def _one(found: Hops, writer: Peer, room: str, reader: Peer, carrier: str) -> None:
+async def _one(found: Hops, writer: Peer, room: str, reader: Peer, carrier: str) -> Seen:
+    """Send something, wait until it was carried and read, and return the copy."""
     body, started = secrets.token_hex(8), time.monotonic()
     event = await writer.text(room, body)
     copy = await reader.wait_for(lambda s: s.body == body and s.sender == carrier, WAIT_S)
     found.add(started, await writer.wait_for(lambda s: s.event_id == event, WAIT_S), copy)
     await asyncio.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
+    return copy
 
 
 @dataclass
@@ -177,6 +179,22 @@ async def openings(stage: Stage, shop: Shop, count: int) -> list[float]:
         await shop.copy(body)
         times.append(time.monotonic() - started)
     return times
+
+
+async def first_contacts(stage: Stage, shop: Shop, count: int) -> tuple[Hops, Hops]:
+    """A stranger opens a chat and writes at once; when that case is closed, the same person's next one opens.
+
+    The first waits for us to join and for the server to have taken the privacy text; both wait for a new case's room.
+    """
+    first, next_one = Hops(), Hops()
+    for _ in range(count):
+        peer = await stage.peer(await shop.business.account("neu"))
+        chat = await peer.start_chat(shop.bot)
+        case = (await _one(first, peer, chat, shop.jan, shop.bot)).room_id
+        await shop.jan.text(case, "!zu")
+        await shop.jan.wait_for(lambda s, c=case: s.room_id == c and "geschlossen" in s.body, WAIT_S)  # type: ignore[misc]
+        assert (await _one(next_one, peer, chat, shop.jan, shop.bot)).room_id != case
+    return first, next_one
 
 
 async def memory(shop: Shop, sessions: int) -> float:

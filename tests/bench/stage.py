@@ -119,12 +119,12 @@ class Stage:
         self._stack.push_async_callback(bare.close)
         return bare
 
-    async def shop(self, name: str) -> Shop:
-        """Make a business that serves, with one mechanic."""
+    async def shop(self, name: str, settings: str = "") -> Shop:
+        """Make a business that serves, with one mechanic and these further sections of its configuration."""
         folder = self.folder / name
         folder.mkdir()
         business = await a_business(self.server, folder)
-        business.extra = "[customers]\nburst = 100000\n"
+        business.extra = f"[customers]\nburst = 100000\n{settings}"
         business.canary = None  # it would be measured, too
         jan = await business.account("jan")
         business.members = [jan.mxid]
