@@ -75,6 +75,8 @@ async def with_a_module(own_synapse: MakeSynapse, tmp_path: Path) -> Business:
     business.people = {name: await business.account(name) for name in ("jan", "chef", "tom", "anna")}
     business.members, business.admins = [business.people["jan"].mxid], [business.people["chef"].mxid]
     business.extra = '[staff]\nfile = "staff.txt"\n'
+    assert business.canary
+    business.canary.besides.add(file)  # made to name them
     return business
 
 

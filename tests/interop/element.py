@@ -118,7 +118,7 @@ class ElementPeer:
             if "id" in line:
                 self._take_answer(line)
                 continue
-            overhear(line)
+            overhear({name: value for name, value in line.items() if name != "content"})  # theirs, or a bot's words
             async with self._news:
                 self.events.append(line)
                 self._news.notify_all()
