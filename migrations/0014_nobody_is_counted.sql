@@ -1,4 +1,4 @@
--- 0013: handled items name nobody, and who is in a room no more is not remembered.
+-- 0014: handled items name nobody, and who is in a room no more is not remembered.
 
 -- `author_mark` is a function of the program: whoever knows an author can recognize them, nobody can list theirs.
 UPDATE arrivals SET sender = author_mark(id, sender),

@@ -31,6 +31,7 @@ def rules_of(settings: Settings) -> Rules:
         first_case_number=settings.cases.first_number,
         reopen_window=timedelta(days=settings.cases.reopen_days),
         rename_interval=timedelta(seconds=settings.cases.rename_interval_s),
+        overview_interval=timedelta(seconds=settings.cases.overview_interval_s),
         automatic_per_hour=settings.customers.automatic_answers_per_hour,
         messages_per_minute=settings.customers.messages_per_minute,
         burst=settings.customers.burst,

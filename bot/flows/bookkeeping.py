@@ -1,4 +1,4 @@
-"""What may happen later than the message itself: receipts and marks, names and cards of cases, the ledger's anchor.
+"""What may happen later than the message itself: receipts, marks, names, cards, overviews, the ledger's anchor.
 
 Nothing here is a fact of its own: all follow from the tables, so a crash loses nothing.
 """
@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from bot.domain.errors import Refused, Transient
-from bot.domain.ids import CaseNumber, EventId, ItemId, RoomId, UserId, txn_id
-from bot.flows import anchoring, cards
+from bot.domain.ids import CaseNumber, DeskId, EventId, ItemId, RoomId, UserId, txn_id
+from bot.flows import anchoring, cards, overview
 from bot.flows.surroundings import Bookkeeping, Surroundings
 from bot.flows.warning import add_alarm
-from bot.store import arrivals, cases, links, rooms
+from bot.store import arrivals, cases, links, overviews, rooms
 
 log = structlog.get_logger()
 
@@ -35,6 +35,9 @@ class Bookkeeper(Bookkeeping):
         self._cases: set[CaseNumber] = set()
         self._read: dict[tuple[RoomId, UserId], EventId] = {}
         self._alarms: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        self._overviews = False
+        self._desks: dict[DeskId, datetime] = {}  # whose overview may say something else, and since when
+        self._overview_at: dict[DeskId, datetime] = {}
         self._anchor_at = datetime.min.replace(tzinfo=UTC)
         self._changed = asyncio.Event()
 
@@ -55,13 +58,21 @@ class Bookkeeper(Bookkeeping):
         self._changed.set()
 
     def case_changed(self, number: int) -> None:
-        """The name of this case's room, or its cards, may have to change."""
+        """The name of this case's room, its cards, or the overview of its desk may have to change."""
         self._cases.add(CaseNumber(number))
+        self.overviews_changed()
+
+    def overviews_changed(self) -> None:
+        """Every desk is looked at: a case may have gone from one to another."""
+        self._overviews = True
         self._changed.set()
 
     async def run(self, around: Surroundings) -> None:
         """Work until cancelled. While a room has a backlog its receipt waits: the messages go first."""
         self._cases |= {case.number for case in await cases.with_room(around.database) if case.is_shown_otherwise}
+        async with around.database.transaction() as tx:
+            await overviews.look_again(tx)
+        self.overviews_changed()
         while True:
             self._changed.clear()
             try:
@@ -95,6 +106,7 @@ class Bookkeeper(Bookkeeping):
             if wait_s:
                 self._cases.add(number)
                 waits.append(wait_s)
+        waits += await self._keep_overviews(around)
         waits.append(await self._keep_anchor(around))
         return min(waits)
 
@@ -148,6 +160,38 @@ class Bookkeeper(Bookkeeping):
         except Transient:
             return RETRY_S
         return 0.0
+
+    async def _keep_overviews(self, around: Surroundings) -> list[float]:
+        """Bring overviews up to date whose time has come; return the seconds to wait for others.
+
+        While messages wait they go first, for as long as the distance between two changes at most.
+        """
+        now, distance, waits = around.now(), around.rules.overview_interval, list[float]()
+        if self._overviews:
+            self._overviews = False
+            for desk in around.rules.desks:
+                self._desks.setdefault(desk.id, now)
+        is_busy = bool(self._desks) and bool(await arrivals.open_lanes(around.database))
+        for desk_id, since in tuple(self._desks.items()):
+            early = self._overview_at.get(desk_id, datetime.min.replace(tzinfo=UTC)) + distance - now
+            if early > timedelta(0):
+                waits.append(early / timedelta(seconds=1))
+            elif is_busy and now - since < distance:
+                waits.append(RETRY_S)
+            elif await self._keep_overview(around, desk_id):
+                del self._desks[desk_id]
+                self._overview_at[desk_id] = now
+            else:
+                waits.append(RETRY_S)
+        return waits
+
+    @staticmethod
+    async def _keep_overview(around: Surroundings, desk_id: DeskId) -> bool:
+        try:
+            await overview.keep_up(around, around.rules.desk(desk_id))
+        except Transient:
+            return False
+        return True
 
     async def _rename(self, around: Surroundings, number: CaseNumber) -> float:
         """Bring the room name up to date; return the seconds to wait if it is too early, else 0."""

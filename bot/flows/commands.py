@@ -36,7 +36,7 @@ from bot.flows import (
 from bot.flows.orders import Order
 from bot.flows.orders import answer as _answer
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, rooms
+from bot.store import arrivals, cases, overviews, rooms
 
 MOST_DIGITS = 9
 """Of the number of a case."""
@@ -232,7 +232,11 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
     async with around.database.transaction() as tx:
         if called is None:
             await among_staff.remind(tx, around, item, message)
+        deleted = message.target if message.kind is Kind.DELETION else None
+        was_overview = deleted and await overviews.forget(tx, deleted, around.now())
         await arrivals.finish(tx, item)
+    if was_overview:
+        around.bookkeeping.overviews_changed()
 
 
 async def _finish(around: Surroundings, item: Item) -> None:

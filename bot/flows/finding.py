@@ -4,15 +4,14 @@ People find what their own desks do, admins everything: plates are told to nobod
 """
 
 from collections.abc import Sequence
-from html import escape
 from typing import Final
 
-from bot.domain.case import SIGNS, Case
+from bot.domain.case import Case
 from bot.domain.errors import Mistake
 from bot.domain.ids import DeskId
 from bot.domain.room import RoomKind
-from bot.flows import cards
 from bot.flows.describing import letters
+from bot.flows.listing import listed
 from bot.flows.orders import Order, answer
 from bot.store import cases
 
@@ -55,21 +54,7 @@ def _desks(order: Order) -> list[DeskId]:
 
 async def _list(order: Order, head: str, found: Sequence[Case], most: int) -> None:
     """Answer with a line for each case; in HTML the number opens its room."""
-    plain, html = [head], [escape(head)]
-    for case in found[:most]:
-        text = await _line(order, case)
-        assert case.room_id is not None
-        plain.append(f"{SIGNS[case.state]} {case.number}{text}")
-        html.append(f"{SIGNS[case.state]} {cards.link_to(order.around, case.room_id, str(case.number))}{escape(text)}")
-    if len(found) > most:
-        more = order.say("finding.more")
-        plain, html = [*plain, more], [*html, escape(more)]
-    await answer(order, "\n".join(plain), html="<br>".join(html))
-
-
-async def _line(order: Order, case: Case) -> str:
-    """Return what stands behind the number: what staff said of the case, and who looks after it."""
-    holder = order.around.rules.holder(case)
-    name = f"👤 {await order.name(holder)}" if holder else ""
-    parts = (case.label, case.plate, case.reference, " ".join(f"#{tag}" for tag in case.tags), name)
-    return "".join(f" · {part}" for part in parts if part)
+    answered = await listed(order.around, order.answered_in, head, found, most)
+    if len(found) > answered.count:
+        answered = answered.with_end(order.say("finding.more"))
+    await answer(order, answered.plain, html=answered.html)

@@ -32,7 +32,7 @@ from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.messenger import GONE, STEP
 from bot.flows.opening import record_room
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, facts, links, marks, rooms, staff
+from bot.store import arrivals, cases, facts, links, marks, overviews, rooms, staff
 from bot.store.database import Tx
 from bot.store.links import Link, Place, Relation
 
@@ -112,6 +112,7 @@ class _Look:
         for update in self._updates:
             await self._links(tx, update)
         await self._staff(tx)
+        await overviews.doubt(tx)
         await self._tell(tx, datetime.fromisoformat(str(await facts.get(tx, facts.RESTORED))))
         await facts.remove(tx, facts.RESTORED)
 

@@ -50,6 +50,7 @@ class Rules:
     first_case_number: int
     reopen_window: timedelta
     rename_interval: timedelta
+    overview_interval: timedelta
     automatic_per_hour: int
     messages_per_minute: int
     burst: int
@@ -113,7 +114,10 @@ class Bookkeeping:
         """An item of this room was handled."""
 
     def case_changed(self, number: int) -> None:
-        """The name or the cards of this case may have to change."""
+        """The name or the cards of this case, or what the inboxes say is open, may have to change."""
+
+    def overviews_changed(self) -> None:
+        """An overview of what is open is gone, or may have to change."""
 
 
 class Ledger:

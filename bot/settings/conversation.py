@@ -15,6 +15,7 @@ class CaseSettings(Section):
     first_number: int = Field(default=1001, ge=1)
     reopen_days: float = Field(default=14, ge=0)
     rename_interval_s: float = Field(default=30, ge=0)
+    overview_interval_s: float = Field(default=30, ge=0)
     read_marks: bool = False
     escalation_minutes: list[Annotated[float, Field(gt=0)]] = Field(default=[15, 30, 60], max_length=3)
     close_after_days: float = Field(default=0, ge=0)

@@ -271,13 +271,26 @@ async def found_by(reader: Reader, words: str, plate: str, desks: Sequence[DeskI
 
 
 async def still_open(reader: Reader, desks: Sequence[DeskId], *, most: int) -> Sequence[Case]:
-    """Return the open cases of these desks: first those that wait for us, and the oldest of them."""
+    """Return the open cases of these desks, the most urgent first.
+
+    What waits for us, then what was put off, what is ready, and what waits for the customer; each by how long it has.
+    """
     rows = await reader.all(
         f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"  # noqa: S608
-        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY state = 'answered', number LIMIT ?",
+        " AND desk IN (SELECT value FROM json_each(?))"
+        " ORDER BY CASE state WHEN 'later' THEN 1 WHEN 'ready' THEN 2 WHEN 'answered' THEN 3 ELSE 0 END,"
+        " state_since, number LIMIT ?",
         *(json.dumps(desks), most),
     )
     return tuple(_case(row) for row in rows)
+
+
+async def count_open(reader: Reader, desk: DeskId) -> int:
+    """Return how many cases of a desk are open."""
+    row = await reader.one(
+        "SELECT count(*) FROM cases WHERE room_id IS NOT NULL AND state != 'closed' AND desk = ?", desk
+    )
+    return int(row[0]) if row else 0
 
 
 async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:

@@ -46,7 +46,9 @@ async def test_a_case_is_found_and_one_tap_opens_it(shop: World, text: str) -> N
     await shop.says(JAN, inbox(shop), f"!suche {text}")
 
     answer, case = last(shop, inbox(shop)), await shop.case(ANNA)
-    assert answer.body.splitlines()[1:] == [f"🔴 1001 · Ölwechsel <b> · M-AB 123 · A-4711 · #leihwagen · 👤 {JAN}"]
+    assert answer.body.splitlines()[1:] == [
+        f"🔴 1001 · Ölwechsel <b> · M-AB 123 · A-4711 · #leihwagen · 👤 {JAN} · wartet seit 02.03. 09:00"
+    ]
     assert f'<a href="https://matrix.to/#/{case.room_id}?via=example.org">1001</a>' in answer.content["formatted_body"]
     assert "<b>" not in answer.content["formatted_body"]
 
@@ -67,7 +69,9 @@ async def test_admins_find_everything_and_nothing_is_asked_for_with_a_sentence(s
 
 async def test_what_is_open_at_a_desk(shop: World) -> None:
     await shop.says(TOM, inbox(shop, "werkstatt"), "!heute")
-    assert last(shop, inbox(shop, "werkstatt")).body.splitlines()[1:] == ["🔴 1002 · Räder · M-XY 99"]
+    assert last(shop, inbox(shop, "werkstatt")).body.splitlines()[1:] == [
+        "🔴 1002 · Räder · M-XY 99 · wartet seit 02.03. 09:00"
+    ]
     await shop.says(TOM, (await shop.case_room(BERT)).room_id, "!zu")
     await shop.says(TOM, inbox(shop, "werkstatt"), "!heute")
     assert last(shop, inbox(shop, "werkstatt")).body == "📋 Es ist nichts offen."
@@ -87,4 +91,8 @@ async def test_a_long_list_says_that_there_is_more(shop: World) -> None:
     assert len(last(shop, inbox(shop)).body.splitlines()) == 12
     await shop.says(JAN, inbox(shop), "!heute")
     lines = last(shop, inbox(shop)).body.splitlines()
-    assert (lines[1].startswith("🔴 1001"), lines[2], len(lines)) == (True, "🟡 2001 · Probe", 42)
+    assert (lines[1].startswith("🔴 1001"), lines[2], len(lines)) == (
+        True,
+        "🟡 2001 · Probe · beantwortet 01.01. 00:00",
+        42,
+    )

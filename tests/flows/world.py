@@ -43,6 +43,7 @@ RULES = Rules(
     first_case_number=1001,
     reopen_window=timedelta(days=14),
     rename_interval=timedelta(seconds=30),
+    overview_interval=timedelta(seconds=30),
     automatic_per_hour=10,
     messages_per_minute=60,
     burst=400,
