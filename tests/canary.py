@@ -47,11 +47,11 @@ def overhearing(peers: type[Peer]) -> Iterator[None]:
 
     What others say is heard from them; what a bot says in its own words to an admin may stand in its log as well.
     """
-    login, send, call, read = peers.login, peers.send, peers.call, peers._read
+    login, send, call, read = peers.login.__func__, peers.send, peers.call, peers._read  # type: ignore[attr-defined]
 
-    async def logs_in(url: str, user: str, password: str, *, store: Path, **choices: Any) -> Peer:
+    async def logs_in(cls: type[Peer], /, url: str, user: str, password: str, *, store: Path, **choices: Any) -> Peer:
         _elsewhere.add(store)
-        peer = await login(url, user, password, store=store, **choices)
+        peer: Peer = await login(cls, url, user, password, store=store, **choices)
         overhear(peer.user_id, user, password, peer._http._headers["Authorization"].removeprefix("Bearer "))
         return peer
 
@@ -69,7 +69,7 @@ def overhearing(peers: type[Peer]) -> Iterator[None]:
         return read(peer, room_id, raw)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, ours in (("login", logs_in), ("send", sends), ("call", calls), ("_read", reads)):
+        for name, ours in (("login", classmethod(logs_in)), ("send", sends), ("call", calls), ("_read", reads)):
             patch.setattr(peers, name, ours)
         yield
 
