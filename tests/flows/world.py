@@ -1,6 +1,7 @@
 """A small business on a fake homeserver and a real database file: customers and mechanics write, the bot works."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -61,6 +62,21 @@ RULES = Rules(
 OPEN = load(replace(OPERATOR, federation=Federation.LISTED)).privacy
 """Its purposes and texts; customers may come from other servers."""
 TEXTS = load_texts(resource_dir("config") / "texts")
+_new: list[bytes] = []
+
+
+async def _new_database() -> bytes:
+    """An empty database of the newest version. Half of what a world costs are the migrations, so they run once."""
+    if not _new:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "botschaft.db"
+            await (await _opened(file)).close()
+            _new.append(file.read_bytes())
+    return _new[0]
+
+
+async def _opened(file: Path) -> Database:
+    return await Database.open(file, key=b"k" * 32, migrations=resource_dir("migrations"))
 
 
 class World:
@@ -86,9 +102,10 @@ class World:
         self.time += timedelta(**delta)
 
     async def open(self) -> None:
-        self.database = await Database.open(
-            self.folder / "botschaft.db", key=b"k" * 32, migrations=resource_dir("migrations")
-        )
+        file = self.folder / "botschaft.db"
+        if not file.exists():
+            file.write_bytes(await _new_database())
+        self.database = await _opened(file)
         self.around = Surroundings(
             database=self.database,
             messenger=self.server,
