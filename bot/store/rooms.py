@@ -1,5 +1,6 @@
 """Rooms and their members, customers, and the rooms that the house itself needs (places)."""
 
+import json
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -23,7 +24,11 @@ _REMOVE_MEMBER = "DELETE FROM members WHERE room_id = ? AND user_id = ?"
 """Nobody is remembered who is in a room no more; who comes back must be agreed to anew."""
 
 
-def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> Room:
+_MEMBERS = "(SELECT json_group_array(json_array(user_id, membership, accepted)) FROM members WHERE room_id = ?1)"
+
+
+def _room(row: Row) -> Room:
+    members = json.loads(row[15])
     return Room(
         room_id=RoomId(row[0]),
         kind=RoomKind(row[1]),
@@ -39,19 +44,15 @@ def _room(row: Row, members: dict[UserId, str], accepted: frozenset[UserId]) -> 
         last_event=EventId(row[11]) if row[11] else None,
         predecessor=row[12],
         rotation=Rotation(row[13], timedelta(milliseconds=row[14])),
-        members=members,
-        accepted=accepted,
+        members={UserId(user): membership for user, membership, _ in members},
+        accepted=frozenset(UserId(user) for user, _, is_accepted in members if is_accepted),
     )
 
 
 async def find(reader: Reader, room_id: RoomId) -> Room | None:
     """Return what is known of a room."""
-    row = await reader.one(f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ?", room_id)  # noqa: S608
-    if row is None:
-        return None
-    members = await reader.all("SELECT user_id, membership, accepted FROM members WHERE room_id = ?", room_id)
-    accepted = frozenset(UserId(user) for user, _, is_accepted in members if is_accepted)
-    return _room(row, {UserId(user): membership for user, membership, _ in members}, accepted)
+    row = await reader.one(f"SELECT {_COLUMNS}, {_MEMBERS} FROM rooms WHERE room_id = ?1", room_id)  # noqa: S608
+    return _room(row) if row else None
 
 
 async def save(tx: Tx, room: Room, *, known: Room | None = None) -> None:
