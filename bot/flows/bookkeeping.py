@@ -90,9 +90,10 @@ class Bookkeeper(Bookkeeping):
     async def _do_all(self, around: Surroundings) -> float:
         """Do what can be done now; return after how many seconds to look again, though nothing changed."""
         waits: list[float] = []
+        behind = await arrivals.rooms_with_new(around.database) if self._rooms else frozenset()
         for room in tuple(self._rooms):
             self._rooms.discard(room)
-            if await arrivals.has_new(around.database, room) or not await self._move_receipt(around, room):
+            if room in behind or not await self._move_receipt(around, room):
                 self._rooms.add(room)
                 waits.append(RETRY_S)
         while self._alarms:
@@ -100,15 +101,29 @@ class Bookkeeper(Bookkeeping):
         while self._read:
             (room, user), event = self._read.popitem()
             await self._mark_read(around, room, user, event)
-        for number in tuple(self._cases):
-            self._cases.discard(number)
-            wait_s = max(await self._keep_cards(around, number), await self._rename(around, number))
-            if wait_s:
-                self._cases.add(number)
-                waits.append(wait_s)
+        waits += await self._keep_cases(around)
         waits += await self._keep_overviews(around)
         waits.append(await self._keep_anchor(around))
         return min(waits)
+
+    async def _keep_cases(self, around: Surroundings) -> list[float]:
+        """Bring names and cards up to date; return after how many seconds to look again at those that are not."""
+        waits: list[float] = []
+        behind, self._cases = self._cases, set()
+        try:
+            for case in await cases.numbered(around.database, behind) if behind else ():
+                wait_s = await self._keep_case(around, case.number) if case.is_shown_otherwise else 0.0
+                if wait_s:
+                    waits.append(wait_s)
+                else:
+                    behind.discard(case.number)
+        finally:
+            self._cases |= behind
+        return waits
+
+    async def _keep_case(self, around: Surroundings, number: CaseNumber) -> float:
+        """Return the seconds until the case can be looked at again, 0: it is up to date."""
+        return max(await self._keep_cards(around, number), await self._rename(around, number))
 
     async def _keep_anchor(self, around: Surroundings) -> float:
         """Bring the ledger's anchor up to date, once a minute at most; return the seconds until then."""

@@ -77,7 +77,7 @@ class Worker:
             elif self._tasks:
                 self._wakes[lane] = asyncio.Event()
                 self._tasks.create_task(self._lane(lane))
-        self._due_changed.set()
+            self._due_changed.set()
 
     async def finish(self, within_s: float) -> None:
         """Begin nothing any more, and wait for what is under way, so long at most; the rest runs at the next start."""

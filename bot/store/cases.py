@@ -236,6 +236,15 @@ async def set_shown_name(tx: Tx, number: CaseNumber, name: str, now: datetime) -
     await tx.run("UPDATE cases SET shown_name = ?, renamed_at = ? WHERE number = ?", name, to_ms(now), number)
 
 
+async def numbered(reader: Reader, numbers: Iterable[CaseNumber]) -> Sequence[Case]:
+    """Return the cases with these numbers."""
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM cases WHERE number IN (SELECT value FROM json_each(?))",  # noqa: S608
+        json.dumps(list(numbers)),
+    )
+    return tuple(_case(row) for row in rows)
+
+
 async def with_room(database: Database) -> Sequence[Case]:
     """Return all cases whose room exists, so that names can be compared at a start."""
     rows = await database.all(f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL")  # noqa: S608
