@@ -121,7 +121,8 @@ async def answered_besides(reader: Reader, item: Item, since: datetime, people: 
     """Return which of these people else has answered in the room of this answer since then, if its author has not."""
     rows = await reader.all(
         f"SELECT {_COLUMNS} FROM arrivals WHERE room_id = ? AND kind = 'event' AND arrived_at >= ? AND id != ?"  # noqa: S608
-        " AND id IN (SELECT source_event FROM copy_links WHERE relation = 'copy') ORDER BY seq DESC, sub DESC",
+        " AND EXISTS (SELECT 1 FROM copy_links WHERE source_event = arrivals.id AND relation = 'copy')"
+        " ORDER BY seq DESC, sub DESC",
         *(item.room_id, to_ms(since), item.id),
     )
     answers = [_item(row) for row in rows]
@@ -246,7 +247,9 @@ async def begun(reader: Reader, lane: Lane) -> list[Item]:
 async def waiting_for(reader: Reader, lane: Lane, reason: str) -> int:
     """Return how many items of a lane wait for this, or were let go on and have not been handled yet."""
     row = await reader.one(
-        "SELECT count(*) FROM arrivals WHERE lane = ? AND reason = ? AND state IN ('new', 'waiting')", lane, reason
+        "SELECT (SELECT count(*) FROM arrivals WHERE state = 'new' AND lane = ?1 AND reason = ?2)"
+        " + (SELECT count(*) FROM arrivals WHERE state = 'waiting' AND lane = ?1 AND reason = ?2)",
+        *(lane, reason),
     )
     return int(row[0]) if row else 0
 
