@@ -41,12 +41,12 @@ SILENT = frozenset({Kind.NOISE, Kind.POLL_VOTE})
 
 async def relay(around: Surroundings, item: Item, room: Room, message: Message) -> None:
     """Handle one message that was written in a customer room."""
-    customer = customer_of(room)
-    guest = item.sender != await rooms.user_of(around.database, customer)
-    if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay"):
-        raise Mistake("case.third_person")
     if item.plan is None:
+        customer = customer_of(room)
         async with around.database.transaction() as tx:
+            guest = item.sender != await rooms.user_of(tx, customer)
+            if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay", tx):
+                raise Mistake("case.third_person")
             plan, lanes = await _decided(tx, around, item, customer, message)
             quiet = await blocking.is_muted(tx, around, customer)
             item = await around.plan(tx, item, plan | {"guest": guest, "quiet": quiet})

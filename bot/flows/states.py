@@ -35,7 +35,9 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
     if lanes and phase.state is not CaseState.CLOSED:
         await cases.set_archived(tx, number, None)
         await _add_return(tx, around, case)
-    await start_clock(tx, around, await cases.get(tx, number))
+    if phase != case.phase or anew or lanes:
+        case = await cases.get(tx, number)
+    await start_clock(tx, around, case)
     return lanes
 
 
