@@ -441,8 +441,23 @@ async def test_what_could_not_be_written_down_counts_as_not_opened(meet: Meet, m
     with pytest.raises(Transient):
         await bot.keys.open_event(ROOM, event)
     monkeypatch.undo()
+    assert bot.keys._store.database.execute_sql("PRAGMA synchronous").fetchone() == (2,)
     assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
     assert await bot.keys.open_event(ROOM, event | {"event_id": "$again"}) == Forged("replay")
+
+
+async def test_that_it_was_opened_waits_for_no_disk_and_then_does(meet: Meet) -> None:
+    anna, bot = await meet(ANNA), await meet(BOT)
+    event = await sealed(anna, bot, inner())
+    assert isinstance(await bot.keys.open_event(ROOM, event), Opened)
+    store = bot.keys._store
+    how = store.database.execute_sql("PRAGMA synchronous").fetchone()
+    assert how == (2,), "what comes next is on the disk when it is committed"
+    before = store.database.connection().total_changes
+    store.settle()
+    assert store.database.connection().total_changes == before + 1, "one full commit takes the disk with it"
+    store.settle()
+    assert store.database.connection().total_changes == before + 1, "and nothing is written for nothing"
 
 
 async def test_events_without_sender_key_and_device_are_read(meet: Meet) -> None:

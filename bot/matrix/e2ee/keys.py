@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from cachetools import LRUCache
 
-from bot.domain.errors import Fatal
+from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.domain.message import Forged, NoKey, Untrusted
 from bot.domain.room import Rotation
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 Json = dict[str, Any]
 
 STEPS_AN_HOUR = 60
+SETTLE_EVERY_S = 2.0
 _BACKUP = "m.megolm_backup.v1"
 SECRETS = (*(f"m.cross_signing.{usage}" for usage in USAGES), _BACKUP)
 """What the recovery key opens, by its names in secret storage."""
@@ -180,6 +181,15 @@ class Keys:
             tasks.create_task(self._backup.run(self._identity()))
             tasks.create_task(self._watermark.run())
             tasks.create_task(self._owing.run())
+            tasks.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            try:
+                self._store.settle()
+            except Transient as error:
+                log.info("key_store_waits", reason=str(error))
 
     def follow_members(self, members_of: Callable[[str], Awaitable[Iterable[str]]]) -> None:
         """Say who is joined or invited in a room, for keys that are handed out later."""

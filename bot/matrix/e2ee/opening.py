@@ -114,7 +114,7 @@ class Opening:
         """
         seen, message = self._machine.message_index_store, (session_id, index)
         if message not in seen:
-            with self._machine.store.one_commit():
+            with self._machine.store.commit_soon():
                 first = self._machine.store.first_event(session_id, index, event_id)
             seen[message] = first
         return bool(seen[message] != event_id)

@@ -26,6 +26,7 @@ from bot.domain.errors import Fatal, Transient
 
 CACHED_SESSIONS = 5000
 _SENT = "sent"
+_SETTLED = "settled"
 
 FirstKey = tuple[str, int]
 """The key of a session of ours as it was at its first message, and when it was made (ms)."""
@@ -112,6 +113,7 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
     on_rollback: Callable[[], None] = field(default=lambda: None, repr=False)
     _collects: bool = field(default=False, init=False, repr=False)  # a commit of ours is under way
     _changed_account: OlmAccount | None = field(default=None, init=False, repr=False)
+    _unsettled: bool = field(default=False, init=False, repr=False)
     _account_row: Accounts | None = field(default=None, init=False, repr=False)
 
     def _create_database(self) -> SqlCipherDatabase:
@@ -160,6 +162,28 @@ class CipherStore(SqliteStore):  # type: ignore[misc]
             if isinstance(error, PeeweeException | sqlcipher.Error):
                 raise Transient(f"the key store could not be written ({type(error).__name__})") from error
             raise
+
+    @contextmanager
+    def commit_soon(self) -> Iterator[None]:
+        """One commit that does not wait for the disk. It outlives the process, and after `settle` a power cut as well.
+
+        Never for a ratchet: one that goes back uses the same keys twice.
+        """
+        assert not self.database.in_transaction(), "how long a commit waits is settled before it begins"
+        self.database.execute_sql("PRAGMA synchronous = NORMAL")
+        try:
+            with self.one_commit():
+                yield
+        finally:
+            self.database.execute_sql("PRAGMA synchronous = FULL")
+        self._unsettled = True
+
+    def settle(self) -> None:
+        """Wait until the disk has what was committed without waiting. A full commit syncs what stands before it."""
+        if self._unsettled:
+            with self.one_commit():
+                self.set_value(_SETTLED, "")
+            self._unsettled = False
 
     def save_account(self, account: OlmAccount) -> None:
         """Write the account, at the end of the commit that is under way: a sync may use up a hundred of its keys."""
