@@ -50,7 +50,7 @@ async def test_a_customers_message_is_one_request_and_two_commits(
     assert (await world.case_room(ANNA)).texts()[-1] == "Auch beim Anfahren"
     assert spent["requests"] == 1
     assert spent["ways"] == 4, "each commit begins and ends in the writer's thread, and nothing else is waited for"
-    assert spent["statements"] <= 13
+    assert spent["statements"] <= 14
 
 
 async def test_an_answer_is_one_request_and_two_commits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
