@@ -18,12 +18,13 @@ from bot import cli
 from bot.domain.ids import CustomerId, UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.ledger.notes import Signer
+from bot.domain.purpose import PrivacyText
 from bot.domain.secrets import Purpose, derive
 from bot.flows.surroundings import Ledger
 from bot.resources import resource_dir
 from bot.settings import load_settings
-from bot.store import ledger
-from bot.store.database import Database
+from bot.store import ledger, privacy_texts
+from bot.store.database import Database, Tx
 from tests.store.ledgers import Forger
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -246,18 +247,28 @@ def test_a_loss_is_not_accepted_by_accident(site: Site, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def bundle(site: Site) -> Path:
-    """A bundle of eight entries, two of which were erased, with a customer's proof beside it."""
+    """A bundle of nine entries, two of which were erased, with a customer's proof beside it."""
     site.run("ledger", "checkpoint", "--file", "early.txt")
 
     async def act(database: Database, signer: Signer) -> None:
         async with database.transaction() as tx:
             proof = await ledger.proof(tx, signer, 5, at=AT, opened=True)
             (site.folder / "receipt.tlog-proof").write_text(proof.text())
+            await _publish(tx)
             await ledger.erase(tx, [1, 2], {"ground": "art17"}, at=AT)
 
     site.work(act)
     assert site.run("ledger", "export", "bundle").code == 0
     return site.folder / "bundle"
+
+
+TEXT = PrivacyText("question_news", "1.1", "de", "Dürfen wir?\n• Ja oder Nein")
+
+
+async def _publish(tx: Tx) -> None:
+    await privacy_texts.register(tx, [TEXT], AT)
+    said = {"text": TEXT.id, "version": TEXT.version, "language": TEXT.language, "sha256": TEXT.sha256}
+    await ledger.append(tx, LedgerKind.TEXT_PUBLISHED, said, subject=None, at=AT)
 
 
 def check(bundle: Path, *files: str) -> subprocess.CompletedProcess[str]:
@@ -277,8 +288,8 @@ def test_a_bundle_names_nobody(bundle: Path) -> None:
     everything = b"".join(file.read_bytes() for file in bundle.rglob("*") if file.is_file())
     assert not [word for word in (ANNA, "c1", "gern") if f'"{word}' in everything.decode(errors="replace")]
     assert b"anna" not in everything
-    assert len((bundle / "leaves.bin").read_bytes()) == 8 * 32
-    assert (bundle / "tombstones.csv").read_text() == "index,erased_by\n1,7\n2,7\n"
+    assert len((bundle / "leaves.bin").read_bytes()) == 9 * 32
+    assert (bundle / "tombstones.csv").read_text() == "index,erased_by\n1,8\n2,8\n"
 
 
 def test_a_bundle_is_never_written_over_something(site: Site, bundle: Path) -> None:
@@ -293,7 +304,7 @@ def test_a_bare_python_finds_the_bundle_whole(bundle: Path) -> None:
     assert "ok    early.txt: root of the first 7 entries of werk.de/werk/ledger" in ended.stdout
     assert "ok      entry 5 is under the root of the proof's checkpoint (size 7)" in ended.stdout
     assert f'"user":"{ANNA}"' in ended.stdout, "the holder's proof opens its entry"
-    assert "8 entries, the content of 2 was erased" in ended.stdout
+    assert "9 entries, the content of 2 was erased" in ended.stdout
     assert "No checkpoint from outside" not in ended.stdout
     assert "No checkpoint from outside" in check(bundle).stdout
 
@@ -316,15 +327,34 @@ def test_the_script_prints_the_fingerprint_that_a_customer_was_told(site: Site, 
 
 def test_the_script_finds_what_was_changed(bundle: Path) -> None:
     leaves = (bundle / "leaves.bin").read_bytes()
-    for changed in (leaves[:96] + bytes(32) + leaves[128:], leaves[:-64], leaves[32:64] + leaves[:32] + leaves[64:]):
+    for changed in (leaves[:96] + bytes(32) + leaves[128:], leaves[:-96], leaves[32:64] + leaves[:32] + leaves[64:]):
         (bundle / "leaves.bin").write_bytes(changed)
         ended = check(bundle, "early.txt")
         assert (ended.returncode, "WRONG early.txt" in ended.stdout) == (1, True)
     (bundle / "leaves.bin").write_bytes(leaves)
     assert check(bundle).returncode == 0
-    (bundle / "tombstones.csv").write_text("index,erased_by\n1,7\n2,7\n3,7\n")
+    (bundle / "tombstones.csv").write_text("index,erased_by\n1,8\n2,8\n3,8\n")
     ended = check(bundle)
     assert (ended.returncode, "the content of entry 3 is gone" in ended.stdout) == (1, True)
+
+
+def test_the_bundle_has_the_words_that_customers_agreed_to(bundle: Path) -> None:
+    file = bundle / "texts" / f"{TEXT.sha256}.txt"
+    assert file.read_bytes() == TEXT.text.encode()
+    ended = check(bundle)
+    assert f"ok    question_news 1.1 (de), published 2026-03-02: texts/{TEXT.sha256}.txt" in ended.stdout
+
+    file.write_text(TEXT.text + " Und die Wohnung?")
+    ended = check(bundle)
+    assert (ended.returncode, f"WRONG texts/{TEXT.sha256}.txt has the words" in ended.stdout) == (1, True)
+    file.unlink()
+    ended = check(bundle)
+    assert (ended.returncode, "WRONG question_news 1.1 (de)" in ended.stdout) == (1, True)
+    file.write_bytes(TEXT.text.encode())
+    opened = bundle / "published.jsonl"
+    opened.write_text(opened.read_text().replace("question_news", "question_mews"))
+    ended = check(bundle)
+    assert (ended.returncode, "WRONG entry 7 is what published.jsonl says" in ended.stdout) == (1, True)
 
 
 def test_the_script_refuses_a_proof_of_something_else(bundle: Path) -> None:

@@ -44,6 +44,12 @@ async def changed(reader: Database | Tx, texts: Iterable[PrivacyText]) -> list[s
     ]
 
 
+async def words(reader: Database | Tx) -> dict[str, str]:
+    """Return every text that was ever registered, by its hash."""
+    rows = await reader.all("SELECT sha256, text FROM privacy_texts ORDER BY sha256")
+    return {str(row[0]): str(row[1]) for row in rows}
+
+
 async def by_hash(reader: Database | Tx, sha256: str) -> str | None:
     """Return the words that have this hash, byte for byte as they were shown.
 

@@ -83,20 +83,42 @@ def check_proof(text, leaves):
         print("       content    ", "".join(c if c.isprintable() else "?" for c in extra[32:].decode()))
 
 
+def opened(name, leaves):
+    """Return index and content of the entries that are opened in a file of the bundle and are what they say."""
+    found = []
+    for line in (HERE / name).read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        index, payload = entry["index"], entry["payload"].encode()
+        committed = commitment(bytes.fromhex(entry["salt"]), payload)
+        fits = index < len(leaves) and leaf_hash(committed) == leaves[index]
+        said = json.loads(payload)
+        say(fits, f"entry {index} is what {name} says: {said['type']}")
+        found += [(index, said)] if fits else []
+    return found
+
+
 def check_erasures(leaves):
     """Each content that is gone must have an entry that says so; these entries are opened in the bundle."""
-    covers = {}
-    for line in (HERE / "erasures.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        payload = entry["payload"].encode()
-        fits = leaf_hash(commitment(bytes.fromhex(entry["salt"]), payload)) == leaves[entry["index"]]
-        say(fits, f"entry {entry['index']} is the erasure that it is said to be")
-        covers[entry["index"]] = json.loads(payload)["covers"] if fits else []
+    covers = {index: said["covers"] for index, said in opened("erasures.jsonl", leaves)}
     gone = [line.split(",") for line in (HERE / "tombstones.csv").read_text("utf-8").split()[1:]]
     for index, erased_by in gone:
         if int(index) not in covers.get(int(erased_by), []):
             say(False, f"the content of entry {index} is gone, and entry {erased_by} does not say so")
     print(f"       {len(leaves)} entries, the content of {len(gone)} was erased")
+
+
+def check_texts(leaves):
+    """Each text that customers were shown is in the bundle, and the ledger says since when it was these words."""
+    said = [content for _, content in opened("published.jsonl", leaves) if content["type"] == "text_published"]
+    published = {content["sha256"]: content for content in reversed(said)}
+    texts = {file.stem: file.read_bytes() for file in sorted((HERE / "texts").iterdir())}
+    for name, words in texts.items():
+        say(hashlib.sha256(words).hexdigest() == name, f"texts/{name}.txt has the words of its hash")
+        if name not in published:
+            print(f"       texts/{name}.txt was never published in this ledger")
+    for name, said in published.items():
+        what = f"{said['text']} {said['version']} ({said['language']}), published {said['at'][:10]}"
+        say(name in texts, f"{what}: texts/{name}.txt")
 
 
 def main(files):
@@ -119,6 +141,7 @@ def main(files):
         if texts[path] != note:
             check_proof(texts[path], leaves)
     check_erasures(leaves)
+    check_texts(leaves)
     if not files:
         print("       No checkpoint from outside was given: this shows only that the bundle agrees with itself.")
     return 1 if problems else 0
