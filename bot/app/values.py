@@ -39,6 +39,7 @@ def rules_of(settings: Settings) -> Rules:
         door=door_of(settings),
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
+        held_for=timedelta(seconds=settings.cases.held_for_s),
         reask_after=timedelta(days=settings.consent.reask_after_days),
         question_lasts=timedelta(days=settings.consent.question_days),
         news_interval=timedelta(seconds=settings.consent.news_interval_s),

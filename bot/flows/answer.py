@@ -67,7 +67,8 @@ async def _follow(around: Surroundings, item: Item, case: Case, message: Message
             if message.kind is Kind.DELETION:
                 plan = await following.plan_deletion(tx, item, message.target)
             elif message.kind is Kind.REACTION:
-                plan = await holding.plan_tap(tx, item, message) or await following.plan_reaction(tx, item, message)
+                tap = await holding.plan_tap(tx, item, message)
+                plan = tap or await following.plan_reaction(tx, item, message)
                 plan = plan if plan and plan.get("place", [reachable])[0] == reachable else None
             item = await around.plan(tx, item, plan or {"do": "nothing"})
     assert item.plan is not None
@@ -142,6 +143,8 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         notice = Outgoing(around.say("case.reopened_by_staff"), notice=True)
         await around.send(item, "reopened", item.room_id, notice)
     await _tell_second(around, item)
+    if item.plan.get("overtakes"):
+        await holding.resolve(around, item, item.plan["overtakes"], "case.held_sent")
     lanes: Sequence[Lane] = ()
     async with around.database.transaction() as tx:
         await copying.record(tx, item, case.number, (room, copy), message, mxcs)
@@ -184,7 +187,7 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     is_under_way = before is not None and before.state is not ItemState.DONE
     if not is_theirs or (counterpart is None and not is_under_way and item.reason != holding.RELEASED):
         raise Mistake("case.edit_of_internal")
-    return plan | {"replaces": counterpart, "about": first}
+    return plan | {"replaces": counterpart, "about": first, "overtakes": await holding.overtake(tx, item, first)}
 
 
 async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[EventId, tuple[str, ...]]:

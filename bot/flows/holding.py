@@ -21,7 +21,6 @@ from bot.store.database import Tx
 
 REASON: Final = "held"
 RELEASED: Final = "released"
-PATIENCE: Final = timedelta(seconds=60)
 SEND, KEEP = "📤", "🔒"
 
 
@@ -109,11 +108,12 @@ async def _ask(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
         if about and (replaced := await arrivals.held_at(tx, item.room_id, about)):
             await arrivals.finish(tx, replaced)
-        await arrivals.hold(tx, item, REASON, around.now() + PATIENCE, item.plan | {"question": question})
+        await arrivals.hold(tx, item, REASON, around.now() + around.rules.held_for, item.plan | {"question": question})
 
 
 async def _put_question(around: Surroundings, item: Item) -> EventId:
-    question = Outgoing(around.say("case.held"), notice=True, replies_to=item.event_id)
+    seconds = f"{around.rules.held_for / timedelta(seconds=1):g}"
+    question = Outgoing(around.say("case.held", seconds=seconds), notice=True, replies_to=item.event_id)
     event = await around.send(item, "held", item.room_id, question)
     for ordinal, key in enumerate((KEEP, SEND)):
         await around.messenger.react(item.room_id, event, key, txn=around.txn(item, "chip", ordinal))
@@ -123,28 +123,43 @@ async def _put_question(around: Surroundings, item: Item) -> EventId:
 async def _keep(around: Surroundings, item: Item) -> None:
     """Nobody tapped: it stays inside."""
     assert item.plan is not None
-    await _resolve(around, item, item.plan["question"], "case.held_kept")
+    await resolve(around, item, item.plan["question"], "case.held_kept")
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
 
 
-async def _resolve(around: Surroundings, item: Item, question: str, text: str) -> None:
+async def resolve(around: Surroundings, item: Item, question: str, text: str) -> None:
+    """Say in the place of a question what became of what it was about."""
     resolved = Outgoing(around.say(text), notice=True, replaces=EventId(question))
     await around.send(item, "resolved", item.room_id, resolved)
+
+
+async def overtake(tx: Tx, item: Item, first: EventId) -> EventId | None:
+    """An edit goes out while an earlier one of the same message is held: that counts no more (part of T1b).
+
+    Returns the question about it, which somebody may still tap.
+    """
+    held = await arrivals.held_at(tx, item.room_id, first)
+    if held is None or held.plan is None:
+        return None
+    await arrivals.finish(tx, held)
+    return EventId(held.plan["question"])
 
 
 async def plan_tap(tx: Tx, item: Item, message: Message) -> dict[str, Any] | None:
     """Return the plan of a tap on one of the answers, or on the held message itself; None: it is something else.
 
-    From this commit on the minute does not count any more.
+    From this commit on the time does not count any more. One that comes too late, or on a message of the team that
+    nobody was asked about, decides nothing, and is nothing to show the customer either.
     """
     key = message.body.replace("\ufe0f", "")
     if key not in {SEND, KEEP} or message.target is None:
         return None
     held = await arrivals.held_at(tx, item.room_id, message.target)
     if held is None or held.plan is None:
-        return None
+        by_team = await arrivals.get(tx, message.target)  # what stands for the customer's words is our own
+        return {"do": "nothing"} if by_team else None
     await arrivals.hold(tx, held, REASON, None, held.plan)
     return {"do": "decide", "held": held.id, "question": held.plan["question"], "sends": key == SEND}
 
@@ -153,7 +168,7 @@ async def decide(around: Surroundings, item: Item) -> None:
     """Do what was tapped: let the message go on, or leave it inside."""
     assert item.plan is not None
     sends = item.plan["sends"]
-    await _resolve(around, item, item.plan["question"], "case.held_sent" if sends else "case.held_kept")
+    await resolve(around, item, item.plan["question"], "case.held_sent" if sends else "case.held_kept")
     async with around.database.transaction() as tx:
         held = await arrivals.get(tx, item.plan["held"])
         if held and held.reason == REASON and held.state is not ItemState.DONE:

@@ -58,6 +58,7 @@ class Rules:
     door: Door
     largest_open_file: int = 20 * 1024 * 1024  # bytes
     read_marks: bool = False
+    held_for: timedelta = timedelta(seconds=60)  # without a tap it stays inside
     hours: Hours | None = None
     strict_customers: bool = False  # their devices must be signed, too
     reask_after: timedelta = timedelta(days=365)

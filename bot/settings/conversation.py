@@ -17,6 +17,7 @@ class CaseSettings(Section):
     rename_interval_s: float = Field(default=30, ge=0)
     overview_interval_s: float = Field(default=30, ge=0)
     read_marks: bool = False
+    held_for_s: float = Field(default=60, gt=0)
     escalation_minutes: list[Annotated[float, Field(gt=0)]] = Field(default=[15, 30, 60], max_length=3)
     close_after_days: float = Field(default=0, ge=0)
     archive_after_days: float = Field(default=30, ge=0)

@@ -172,6 +172,19 @@ async def holding(world: World, chat: RoomId) -> None:
         await world.take(room, world.server.new_event(room, JAN, "m.reaction", {"m.relates_to": relation}))
 
 
+async def overtaking(world: World, chat: RoomId) -> None:
+    """An answer is edited into something doubtful, which is held, and then again into plain words, which go out."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    answer = await world.says(JAN, room, "um acht")
+    for words in ("@eva, um neun?", "um zehn"):
+        new = {"msgtype": "m.text", "body": words}
+        relation = {"rel_type": "m.replace", "event_id": answer}
+        edit = {"m.new_content": new, "m.relates_to": relation}
+        write = world.says if words.startswith("@") else world.writes
+        await write(JAN, room, f"* {words}", **edit)
+
+
 async def blocking(world: World, chat: RoomId) -> None:
     """Staff block a customer, list, and let them in again without ringing; what was written meanwhile is gone."""
     await world.says(ANNA, chat, "erste")
@@ -423,6 +436,7 @@ STORIES = [
         declining,
         verifying,
         holding,
+        overtaking,
         taking,
         handing_on,
         joining,

@@ -1,5 +1,6 @@
 """What may be meant for colleagues is held: it goes to the customer only if somebody taps."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -267,3 +268,43 @@ async def test_a_reply_to_a_copy_that_is_not_in_the_tables_yet_goes_out(shop: Sh
     await shop.world.restart()
     await shop.world.run()
     assert shop.customer_sees()[-1] == "verstanden"
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_held_edit_that_was_edited_again_counts_no_more(shop: Shop, in_time: bool) -> None:
+    answer = await shop.world.says(JAN, shop.case, "um acht")
+    await shop.edit(answer, "@eva um neun?")
+    question = shop.question_event()
+    assert shop.customer_sees()[-1] == "um acht"
+    await shop.edit(answer, "um zehn")
+    if in_time:
+        await shop.tap("📤", target=question)
+    await shop.minute()
+    assert shop.customer_sees()[-1] == "um zehn"
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}
+
+
+@pytest.mark.parametrize("key", ["📤", "🔒", "🔒\ufe0f"])
+async def test_a_sign_that_comes_too_late_is_nothing_to_show_the_customer(shop: Shop, key: str) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    reply = await shop.reply(note, "bis morgen")
+    await shop.tap("📤", target=reply)
+    await shop.tap(key, target=reply, sender=JAN)
+    await shop.tap("👍", target=reply)
+    (out,) = [m for m in shown(shop.world.server.rooms[shop.chat]) if m.body == "bis morgen"]
+    assert {sign for _, sign in out.reactions} == {"👍"}
+
+
+async def test_the_same_signs_on_what_the_customer_wrote_are_theirs_to_see(shop: Shop) -> None:
+    await shop.tap("🔒", target=only(shop.case_room, "Bremse quietscht").event_id)
+    assert {sign for _, sign in only(shop.world.server.rooms[shop.chat], "Bremse quietscht").reactions} == {"🔒"}
+
+
+async def test_how_long_somebody_has_to_tap_is_said_and_holds(shop: Shop) -> None:
+    shop.world.rule(held_for=timedelta(seconds=90))
+    await shop.world.says(JAN, shop.case, "@eva?")
+    assert "nach 90 Sekunden" in shop.question()
+    await shop.minute()
+    assert "nach 90 Sekunden" in shop.question()
+    await shop.minute()
+    assert shop.question().startswith("🔒 Im Team geblieben")
