@@ -53,6 +53,7 @@ class Business:
     members: list[str] = field(default_factory=list)
     admins: list[str] = field(default_factory=list)
     extra: str = ""
+    language: str = "de"
     controller: str = CONTROLLER
     url: str = ""  # where the bot finds its server, if not directly
     homeserver: str = ""  # further settings of that section
@@ -91,7 +92,7 @@ class Business:
             f'admins = [{admins}]\n[homeserver]\nurl = "{self.url or self.server.url}"\n'
             f"{self.homeserver or 'sync_timeout_s = 10'}\n"
             f'[bot]\nuser_id = "{self.bot.mxid}"\npassword_file = "bot.password"\n'
-            f'[business]\nname = "Werkstatt Müller"\n'
+            f'[business]\nname = "Werkstatt Müller"\nlanguage = "{self.language}"\n'
             f"{self.controller}"
             f'[storage]\nfolder = "data"\nmaster_secret_file = "master.secret"\n'
             f"{self._watched()}"
@@ -156,6 +157,12 @@ class Business:
         """Tell the running bot that its configuration changed."""
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
+
+    async def again(self, extra: str = "") -> None:
+        """Stop the bot and start it with further settings."""
+        assert await self.stop() == 0, self.log()
+        self.extra = extra
+        await self.start()
 
     async def kill(self) -> None:
         """End the bot as a power cut would."""
