@@ -1,4 +1,4 @@
-"""Notes, replies to notes, captions, typos, edits to and fro, mentions and ordinary answers in any order, with crashes.
+"""Notes, replies, captions, typos, edits to and fro, mentions, taps and ordinary answers in any order, with crashes.
 
 Nothing that is marked internal ever stands in the customer's room, and no ordinary answer is withheld from it.
 """
@@ -15,70 +15,50 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bot.domain.ids import EventId, RoomId, UserId
-from bot.store import arrivals
 from tests.flows.shown import shown
-from tests.flows.world import ANNA, EVA, JAN, Crash, World, a_world
+from tests.flows.world import ANNA, EVA, JAN, ME, Crash, World, a_world
+from tests.leaks import INTERNAL, KEEP, SEND, Draw, Team
 
 Json = dict[str, Any]
 EXAMPLES = int(os.environ.get("BOTSCHAFT_LEAK_EXAMPLES", "60"))
 STEPS = 40
 
-picks = st.integers(min_value=0, max_value=10**6)
-people = st.sampled_from([JAN, EVA])
-INTERNAL = st.sampled_from([". {}", "!notiz {}", "!Notiz {}", "  . {}", "!notizz {}", "!zuu {}", "!{}"])
+draws = st.builds(
+    Draw,
+    pick=st.integers(min_value=0, max_value=10**6),
+    author=st.sampled_from([JAN, EVA]),
+    form=st.sampled_from(INTERNAL),
+    yes=st.booleans(),
+    also=st.booleans(),
+)
 crashes = st.none() | st.tuples(st.integers(1, 8), st.sampled_from(["before", "after"]))
 
 
-class Staff(RuleBasedStateMachine):
-    """Two mechanics in one case room. Every message has a word of its own."""
+class FakeCase:
+    """The room of a case on the fake. The bot works after each event, and may die meanwhile."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.Runner()
-        self.stack = AsyncExitStack()
-        self.folder = tempfile.TemporaryDirectory()
-        self.count = 0
-        self.internal: set[str] = set()  # must not stand in the customer's room
-        self.ordinary: set[str] = set()  # must
-        self.notes: dict[EventId, str] = {}
-        self.answers: dict[EventId, str] = {}
-        self.held: dict[EventId, str] = {}
-        self.world: World
-        self.chat: RoomId
-        self.case: RoomId
+    def __init__(self, world: World, case: RoomId) -> None:
+        self.world, self.case = world, case
+        self.crash: tuple[int, Literal["before", "after"]] | None = None
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop.run(self._begin())
+    async def put(self, author: UserId, event_type: str, content: Json) -> EventId:
+        event = await self.takes(author, event_type, content)
+        await self.work()
+        return event
 
-    async def _begin(self) -> None:
-        self.world = await self.stack.enter_async_context(a_world(Path(self.folder.name)))
-        self.chat = await self.world.chat(ANNA)
-        await self.world.says(ANNA, self.chat, "Hallo")
-        self.case = (await self.world.case_room(ANNA)).room_id
+    async def delete(self, author: UserId, event: EventId) -> None:
+        self.world.server.clear(self.case, event)
+        await self.put(author, "m.room.redaction", {"redacts": event})
 
-    def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.loop.run(self.stack.aclose())
-        self.loop.close()
-        self.folder.cleanup()
-
-    def _word(self) -> str:
-        self.count += 1
-        return f"w{self.count}w"
-
-    def _pick(self, found: dict[EventId, str], pick: int) -> EventId | None:
-        return list(found)[pick % len(found)] if found else None
-
-    def _put(self, event_type: str, content: Json, crash: Any, sender: UserId = JAN) -> EventId:
-        event = self.world.server.new_event(self.case, sender, event_type, content)
-        self.loop.run(self.world.take(self.case, event))
-        self.loop.run(self._work(crash))
+    async def takes(self, author: UserId, event_type: str, content: Json) -> EventId:
+        """Let the bot have an event without working."""
+        event = self.world.server.new_event(self.case, author, event_type, content)
+        await self.world.take(self.case, event)
         return EventId(event["event_id"])
 
-    async def _work(self, crash: tuple[int, Literal["before", "after"]] | None = None) -> None:
-        if crash:
-            self.world.server.fail_at(*crash, Crash())
+    async def work(self) -> None:
+        if self.crash:
+            self.world.server.fail_at(*self.crash, Crash())
         try:
             await self.world.run()
         except Crash:
@@ -86,120 +66,82 @@ class Staff(RuleBasedStateMachine):
             await self.world.run()
         self.world.server.failure = None
 
-    def _write(self, body: str, crash: Any, **content: Any) -> EventId:
-        return self._put("m.room.message", {"msgtype": "m.text", "body": body, **content}, crash)
+    async def question(self, asked: EventId) -> EventId:
+        under = {"m.in_reply_to": {"event_id": asked}}
+        ours = [e for e in self.world.server.rooms[self.case].events if e["content"].get("m.relates_to") == under]
+        return EventId(next(e["event_id"] for e in ours if e["content"]["body"].startswith("🔒 nur")))
 
-    def _edit(self, event: EventId, body: str, crash: Any) -> None:
-        new = {"msgtype": "m.text", "body": body}
-        relation = {"rel_type": "m.replace", "event_id": event}
-        self._write(f"* {body}", crash, **{"m.new_content": new, "m.relates_to": relation})
+    async def notice(self) -> EventId:
+        ours = [m for m in shown(self.world.server.rooms[self.case]) if m.sender == ME]
+        return EventId(next(m.event_id for m in ours if m.content["msgtype"] == "m.notice"))
+
+    async def decided(self, asked: EventId) -> None:
+        """It is, once the bot has worked."""
+
+
+class Staff(RuleBasedStateMachine):
+    """Two mechanics in one case room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.folder = tempfile.TemporaryDirectory()
+        self.ever: list[str] = []  # all that ever stood in the customer's room, whatever was deleted since
+        self.team: Team
+        self.room: FakeCase
+        self.chat: RoomId
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop.run(self._begin())
+
+    async def _begin(self) -> None:
+        world = await self.stack.enter_async_context(a_world(Path(self.folder.name)))
+        self.chat = await world.chat(ANNA)
+        await world.says(ANNA, self.chat, "Hallo")
+        self.room = FakeCase(world, (await world.case_room(ANNA)).room_id)
+        self.team = Team(self.room, JAN, EVA)
+
+    def teardown(self) -> None:
+        if hasattr(self, "team"):
+            self.loop.run(self.stack.aclose())
+        self.loop.close()
+        self.folder.cleanup()
+
+    @rule(act=st.sampled_from(Team.ACTS), by=draws, crash=crashes)
+    def somebody_acts(self, act: str, by: Draw, crash: Any) -> None:
+        self.room.crash = crash
+        self.loop.run(self.team.does(act, by))
+
+    @rule(by=draws, crash=crashes)
+    def a_tap_is_taken_back_before_anybody_sees_it(self, by: Draw, crash: Any) -> None:
+        held = self.team.held
+        if held:
+            self.room.crash = crash
+            self.loop.run(self._tap_and_take_back(held[by.pick % len(held)].event, by))
+
+    async def _tap_and_take_back(self, target: EventId, by: Draw) -> None:
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": SEND if by.yes else KEEP}
+        tap = await self.room.takes(by.author, "m.reaction", {"m.relates_to": relation})
+        await self.room.delete(by.author, tap)
 
     @rule(crash=crashes)
-    def answer(self, crash: Any) -> None:
-        word = self._word()
-        self.ordinary.add(word)
-        self.answers[self._write(f"{word} bitte", crash)] = word
-
-    @rule(form=INTERNAL, crash=crashes)
-    def note(self, form: str, crash: Any) -> None:
-        word = self._word()
-        self.internal.add(word)
-        self.notes[self._write(form.format(word), crash)] = word
-
-    @rule(crash=crashes)
-    def caption(self, crash: Any) -> None:
-        word = self._word()
-        self.internal.add(word)
-        file = {"url": "mxc://x/y", "key": {}, "iv": "", "hashes": {}, "v": "v2"}
-        self._write(f". {word}", crash, msgtype="m.image", filename="a.jpg", file=file)
-
-    @rule(pick=picks, crash=crashes)
-    def reply_to_a_note(self, pick: int, crash: Any) -> None:
-        note = self._pick(self.notes, pick)
-        if note:
-            self._hold(crash, {"m.relates_to": {"m.in_reply_to": {"event_id": note}}})
-
-    @rule(pick=picks, crash=crashes)
-    def reply_to_an_answer(self, pick: int, crash: Any) -> None:
-        quoted = self._pick(self.answers, pick)
-        if quoted:
-            word = self._word()
-            self.ordinary.add(word)
-            relation = {"m.in_reply_to": {"event_id": quoted}}
-            self.answers[self._write(word, crash, **{"m.relates_to": relation})] = word
-
-    @rule(crash=crashes)
-    def name_a_colleague(self, crash: Any) -> None:
-        self._hold(crash, {}, prefix="@eva ")
-
-    @rule(crash=crashes)
-    def mention_a_colleague(self, crash: Any) -> None:
-        self._hold(crash, {"m.mentions": {"user_ids": [EVA]}})
-
-    def _hold(self, crash: Any, content: Json, *, prefix: str = "") -> None:
-        word = self._word()
-        self.internal.add(word)
-        self.held[self._write(f"{prefix}{word}", crash, **content)] = word
-
-    @rule(pick=picks, form=INTERNAL, crash=crashes)
-    def edit_an_answer_into_a_note(self, pick: int, form: str, crash: Any) -> None:
-        event = self._pick(self.answers, pick)
-        if event:
-            before, word = self.answers.pop(event), self._word()
-            self.ordinary.discard(before)
-            self.internal |= {before, word}
-            self.notes[event] = word
-            self._edit(event, form.format(word), crash)
-
-    @rule(pick=picks, crash=crashes)
-    def edit_an_answer(self, pick: int, crash: Any) -> None:
-        event = self._pick(self.answers, pick)
-        if event:
-            word = self._word()
-            self.ordinary.discard(self.answers[event])
-            self.internal.add(self.answers[event])  # the words before are not shown any more
-            self.ordinary.add(word)
-            self.answers[event] = word
-            self._edit(event, word, crash)
-
-    @rule(pick=picks, crash=crashes)
-    def edit_a_note_into_an_answer(self, pick: int, crash: Any) -> None:
-        event = self._pick(self.notes, pick)
-        if event:
-            word = self._word()
-            self.internal.add(word)
-            self._edit(event, word, crash)
-
-    @rule(pick=picks, sends=st.booleans(), sender=people, crash=crashes)
-    def tap(self, pick: int, sends: bool, sender: UserId, crash: Any) -> None:
-        event = self._pick(self.held, pick)
-        if event:
-            word = self.held.pop(event)
-            if sends:
-                self.internal.discard(word)
-                self.ordinary.add(word)
-                self.answers[event] = word
-            relation = {"rel_type": "m.annotation", "event_id": event, "key": "📤" if sends else "🔒"}
-            self._put("m.reaction", {"m.relates_to": relation}, crash, sender)
-
-    @rule()
-    def a_minute_passes(self) -> None:
-        self.held.clear()
+    def a_minute_passes(self, crash: Any) -> None:
+        self.room.crash = crash
+        self.team.time_is_up()
         self.loop.run(self._minute())
 
     async def _minute(self) -> None:
-        self.world.later(seconds=61)
-        async with self.world.database.transaction() as tx:
-            await arrivals.wake_due(tx, self.world.now())
-        await self._work()
+        self.room.world.later(seconds=61)
+        await self.room.work()
 
     @invariant()
     def the_customer_sees_what_is_for_them(self) -> None:
-        if not hasattr(self, "world"):
-            return
-        seen = " ".join(message.body for message in shown(self.world.server.rooms[self.chat]))
-        assert {word for word in self.internal if word in seen} == set()
-        assert {word for word in self.ordinary if word not in seen} == set()
+        if hasattr(self, "team"):
+            chat = self.room.world.server.rooms[self.chat]
+            self.ever += [str(event["content"].get("body", "")) for event in chat.events]
+            self.team.must_have_kept(shown(chat), self.ever)
 
 
 TestLeak = Staff.TestCase
