@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from bot import logs
 from bot.domain.errors import Fatal
 from bot.domain.texts import Texts, TextsDiffer
-from bot.flows import staffing
+from bot.flows import staffing, strangers
 from bot.flows.surroundings import Rules, Surroundings
 from bot.settings import DeskSettings, Settings
 
@@ -66,6 +66,7 @@ class Reloading:
                 found.append(Difference("config/texts", "✎", at_once=True))
             text, values = self._report(found)
             await staffing.take_over(self._around, self._sources.rules_of(holds), texts, text, values)
+            await strangers.deal_anew(self._around)
         except (Fatal, TextsDiffer) as error:
             await self._refuse(str(error))
             return

@@ -12,7 +12,7 @@ from bot.app.values import loaded_privacy, rules_of
 from bot.domain.errors import Fatal, Refused
 from bot.domain.ids import SessionId
 from bot.domain.purpose import Privacy
-from bot.flows import adopting, anchoring, consenting, house, reconciling, staffing, states, verifying
+from bot.flows import adopting, anchoring, consenting, house, reconciling, staffing, states, strangers, verifying
 from bot.flows.intake import Batch
 from bot.matrix.account import give_up_device
 from bot.matrix.session import Listeners, Session
@@ -61,6 +61,7 @@ async def run(
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
         await states.start_clocks(parts.around)
+        await strangers.deal_anew(parts.around)
         await persistently(lambda: _warn_of_loss(parts))
         if loaded is None:
             parts.bookkeeper.alarm("admin.no_controller")

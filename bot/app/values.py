@@ -35,6 +35,7 @@ def rules_of(settings: Settings) -> Rules:
         automatic_per_hour=settings.customers.automatic_answers_per_hour,
         messages_per_minute=settings.customers.messages_per_minute,
         burst=settings.customers.burst,
+        strangers_per_hour=settings.customers.strangers_per_hour,
         unreadable_notice_after=timedelta(seconds=settings.customers.unreadable_notice_after_s),
         door=door_of(settings),
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,

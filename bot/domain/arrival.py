@@ -44,6 +44,7 @@ class ItemKind(StrEnum):
     SILENCE = "silence"  # a customer has our answer; due when they have said nothing for long
     ARCHIVING = "archiving"  # a case is closed; due when its room is put away
     RETURN = "return"  # a room that was put away is needed again
+    STRANGERS = "strangers"  # many whom nobody knows wait: the admins should know how many
     UNREADABLE = "unreadable"  # an item waits for its key: people must be told when that lasts
 
 

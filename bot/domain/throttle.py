@@ -1,4 +1,4 @@
-"""How fast one sender may be relayed: a bucket that holds a burst and refills steadily. Nothing is dropped by it."""
+"""How fast people may be relayed: a bucket that holds a burst and refills steadily. Nothing is dropped by it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is left for one sender, as of a moment."""
+    """What is left for one sender, as of a moment; below zero it is promised to those who wait."""
 
     left: float
     at: datetime
@@ -20,3 +20,22 @@ def draw(bucket: Bucket | None, now: datetime, *, per_minute: int, burst: int) -
     if refilled >= 1:
         return Bucket(refilled - 1, now), timedelta(0)
     return Bucket(refilled, now), timedelta(minutes=(1 - refilled) / per_minute)
+
+
+class Turns:
+    """One bucket for many: whoever has to wait is promised a moment of their own, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._bucket: Bucket | None = None
+        self._promised: dict[str, tuple[str, datetime]] = {}
+
+    def wait(self, who: str, what: str, now: datetime, *, every: timedelta, burst: int) -> timedelta:
+        """Return how long somebody has to wait with something (zero: go on). They wait with one thing at a time."""
+        known, moment = self._promised.get(who, ("", now))
+        if known != what:
+            before = self._bucket or Bucket(burst, now)
+            left = min(burst, before.left + (now - before.at) / every) - 1
+            self._bucket = Bucket(left, now)
+            moment = now + max(-left, 0) * every
+            self._promised[who] = (what, moment)
+        return max(moment - now, timedelta(0))

@@ -28,11 +28,13 @@ from bot.flows import (
     sending,
     silence,
     staffing,
+    strangers,
     verifying,
     warning,
     welcome,
     withdrawing,
 )
+from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
@@ -63,6 +65,7 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.SILENCE: silence.close,
     ItemKind.ARCHIVING: archiving.put_away,
     ItemKind.RETURN: archiving.bring_back,
+    ItemKind.STRANGERS: strangers.tell,
     ItemKind.UNREADABLE: warning.tell_unreadable,
 }
 """Who handles what is not somebody's event."""
@@ -124,6 +127,7 @@ class Dispatch:
 
     async def _message(self, item: Item, room: Room, message: Message) -> None:
         if room.kind is RoomKind.CUSTOMER:
+            await strangers.take_turns(self._around, item, customer_of(room))
             self._throttle(item)
             await relay.relay(self._around, item, room, message)
         elif room.kind is RoomKind.CASE:

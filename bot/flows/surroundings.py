@@ -19,6 +19,7 @@ from bot.domain.message import Outgoing
 from bot.domain.purpose import Privacy
 from bot.domain.room import RoomKind
 from bot.domain.texts import Texts
+from bot.domain.throttle import Turns
 from bot.domain.verification import Partner
 from bot.flows.messenger import Messenger
 from bot.flows.registrar import Registrar
@@ -57,6 +58,7 @@ class Rules:
     unreadable_notice_after: timedelta
     door: Door
     largest_open_file: int = 20 * 1024 * 1024  # bytes
+    strangers_per_hour: int = 60  # people whom nobody has answered yet
     read_marks: bool = False
     held_for: timedelta = timedelta(seconds=60)  # without a tap it stays inside
     hours: Hours | None = None
@@ -164,6 +166,8 @@ class Surroundings:
     registrar: Registrar | None = None  # there is no token of a server administrator
     suppression_key: bytes = b""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    newcomers: Turns = field(default_factory=Turns)  # who comes in
+    strangers: Turns = field(default_factory=Turns)  # what those write who are in
     has_marks: bool | None = None  # None: look
     examine: Callable[[], Awaitable[Sequence[Finding]]] = _nothing_to_look_at
 

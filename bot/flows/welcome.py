@@ -16,7 +16,7 @@ from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.purpose import Federation
 from bot.domain.room import Room, RoomKind
-from bot.flows import first_contact
+from bot.flows import first_contact, strangers
 from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
@@ -34,8 +34,9 @@ async def accept(around: Surroundings, item: Item) -> None:
     """Join, unless whoever invited us is ignored or blocked. The room is judged once we can see it.
 
     A server that has not answered for hours is given up: the same person may invite us again, in the same lane.
+    Of many strangers one after the other is let in.
     """
-    if around.now() - item.arrived_at > INVITATION_LASTS:
+    if around.now() - await strangers.tried_since(around, item) > INVITATION_LASTS:
         log.warning("invitation_given_up")
         await _finish(around, item)
         return
@@ -43,6 +44,8 @@ async def accept(around: Surroundings, item: Item) -> None:
     try:
         if item.sender in around.rules.ignored | blocked or _is_from_outside(around, item):
             await around.messenger.leave(item.room_id)
+        elif await strangers.must_wait(around, item):
+            return
         else:
             await around.messenger.join(item.room_id)
     except Refused as error:

@@ -36,6 +36,7 @@ class CustomerSettings(Section):
     ignored: list[UserIdText] = []
     burst: int = Field(default=400, ge=1)
     messages_per_minute: int = Field(default=60, ge=1)
+    strangers_per_hour: int = Field(default=60, ge=1)
     automatic_answers_per_hour: int = Field(default=10, ge=0)
     unreadable_notice_after_s: float = Field(default=60, ge=0)
     unsigned_devices: Literal["deliver", "refuse"] = "deliver"

@@ -235,6 +235,35 @@ async def release(tx: Tx, item: Item, reason: str) -> None:
     )
 
 
+async def last_turn(reader: Reader, lane: Lane, reason: str) -> datetime | None:
+    """Return when the last item of a lane that waits for its turn has it."""
+    row = await reader.one(
+        "SELECT max(retry_at) FROM arrivals WHERE lane = ? AND reason = ? AND state = 'waiting'", lane, reason
+    )
+    return from_ms(row[0]) if row and row[0] is not None else None
+
+
+async def decide_anew(tx: Tx, reason: str) -> list[Lane]:
+    """Let all that waits for this decide again. Returns the lanes concerned."""
+    rows = await tx.all(
+        "UPDATE arrivals SET state = 'new', reason = '', retry_at = NULL, plan = NULL"
+        " WHERE state = 'waiting' AND reason = ? RETURNING lane",
+        reason,
+    )
+    return sorted({Lane(row[0]) for row in rows})
+
+
+async def of_strangers(reader: Reader) -> tuple[int, int]:
+    """Count people whom nobody has answered and who wait, and what they have written that is here and waits."""
+    row = await reader.one(
+        "SELECT count(DISTINCT arrivals.lane), count(*) FILTER (WHERE arrivals.kind = 'event') FROM arrivals"
+        " JOIN customers ON arrivals.lane = 'customer:' || customers.id WHERE NOT customers.answered"
+        " AND (arrivals.kind = 'event' AND arrivals.state = 'new' OR arrivals.kind = 'invite' AND"
+        " arrivals.state = 'waiting')"
+    )
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
 async def begun(reader: Reader, lane: Lane) -> list[Item]:
     """Return the items of a lane that may have taken steps and have not come to their end; parked ones, too."""
     rows = await reader.all(
@@ -276,7 +305,8 @@ async def stuck(reader: Reader, lane: str | None = None) -> list[Item]:
     """Return what waits for a key or an answer, or is parked, of one lane or of all, the oldest first."""
     rows = await reader.all(
         f"SELECT {_COLUMNS} FROM arrivals WHERE state IN ('parked', 'waiting')"  # noqa: S608
-        " AND (state = 'parked' OR reason NOT IN ('', 'blocked')) AND (lane = ?1 OR ?1 IS NULL) ORDER BY seq, sub",
+        " AND (state = 'parked' OR reason NOT IN ('', 'blocked', 'strangers')) AND (lane = ?1 OR ?1 IS NULL)"
+        " ORDER BY seq, sub",
         lane,
     )
     return [_item(row) for row in rows]

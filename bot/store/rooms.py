@@ -140,6 +140,17 @@ async def set_language(tx: Tx, customer: CustomerId, language: str) -> None:
     await tx.run("UPDATE customers SET language = ? WHERE id = ?", language, customer)
 
 
+async def was_answered(reader: Reader, customer: CustomerId) -> bool:
+    """Tell whether a person of ours has ever answered a customer."""
+    row = await reader.one("SELECT answered FROM customers WHERE id = ?", customer)
+    return bool(row and row[0])
+
+
+async def note_answered(tx: Tx, customer: CustomerId) -> None:
+    """From now on this is somebody whom we know."""
+    await tx.run("UPDATE customers SET answered = 1 WHERE id = ? AND NOT answered", customer)
+
+
 async def customer_room(reader: Reader, customer: CustomerId) -> RoomId | None:
     """Return the room in which this customer is written to."""
     row = await reader.one("SELECT room_id FROM customers WHERE id = ?", customer)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.throttle import Bucket, draw
+from bot.domain.throttle import Bucket, Turns, draw
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -31,3 +31,24 @@ def test_whoever_waits_as_told_is_let_through(steps_ms: list[int], per_minute: i
             now += wait + timedelta(milliseconds=1)
             bucket, wait = draw(bucket, now, per_minute=per_minute, burst=burst)
             assert wait == timedelta(0)
+
+
+def test_many_share_a_bucket_and_each_is_promised_a_moment() -> None:
+    turns, every = Turns(), timedelta(minutes=1)
+    waits = [turns.wait(who, "first", NOON, every=every, burst=2) for who in "abcd"]
+    assert waits == [timedelta(0), timedelta(0), every, 2 * every]
+    assert turns.wait("d", "first", NOON, every=every, burst=2) == 2 * every, "asking again takes no second turn"
+    assert turns.wait("d", "first", NOON + 2 * every, every=every, burst=2) == timedelta(0)
+    assert turns.wait("e", "first", NOON + 2 * every, every=every, burst=2) == every
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120)), max_size=40), st.integers(1, 5))
+def test_no_more_pass_than_the_bucket_holds(comings: list[tuple[int, int]], burst: int) -> None:
+    turns, every, now = Turns(), timedelta(minutes=1), NOON
+    passed = []
+    for number, (who, later_s) in enumerate(comings):
+        now += timedelta(seconds=later_s)
+        passed.append(now + turns.wait(str(who), str(number), now, every=every, burst=burst))
+    for first in passed:
+        within = [moment for moment in passed if first <= moment < first + 10 * every]
+        assert len(within) <= burst + 10

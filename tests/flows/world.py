@@ -206,6 +206,10 @@ class World:
         await self.run()
         return room_id
 
+    def joined(self, room_id: RoomId, creator: UserId) -> RoomUpdate:
+        """What a sync says of a room that the bot has joined."""
+        return RoomUpdate(room_id, "join", tuple(self.room_state(room_id, creator)))
+
     def room_state(self, room_id: RoomId, creator: UserId) -> list[dict[str, Any]]:
         room = self.server.rooms[room_id]
         events = [_state("m.room.create", "", {"room_version": "12"}, sender=creator)]
