@@ -1,11 +1,13 @@
 """The configuration: what is refused, where it says the fault stands, and who wins."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from bot.app import rules_of
 from bot.domain.errors import Fatal
 from bot.resources import resource_dir
 from bot.settings import SettingsProblems, StorageSettings, load_settings, load_texts
@@ -315,3 +317,41 @@ def test_texts_that_are_not_toml_name_their_file(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"de\.toml: this is not TOML"):
         load_texts(tmp_path)
+
+
+def test_a_desk_has_hours_and_a_language_of_its_own(write: Write) -> None:
+    own = 'language = "en"\nwhen_closed = "annahme"\nhours = { friday = [], saturday = ["08:00-12:00"], holidays = "AT-9" }\n'
+    settings = load_settings(write(EXAMPLE + SECOND_DESK + own))
+    business, desk = settings.hours.hours(), settings.hours.at(settings.desks[1].hours).hours()
+
+    assert business
+    assert desk
+    assert settings.hours.at(settings.desks[0].hours).hours() == business
+    assert (desk.weekly[3], desk.weekly[4], desk.weekly[5]) == (business.weekly[3], (), ((480, 720),))
+    assert (desk.zone, desk.closed) == (business.zone, business.closed)
+    assert (desk.is_holiday(date(2026, 10, 26)), business.is_holiday(date(2026, 10, 26))) == (True, False)
+    first, second = rules_of(settings).desks
+    assert (first.hours, first.language, first.when_closed) == (None, "", None)
+    assert (second.hours, second.language, second.when_closed) == (desk, "en", "annahme")
+
+
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        ('when_closed = "teile"', "when_closed of teile: expected the id of another desk"),
+        ('when_closed = "nowhere"', "when_closed of teile: expected the id of another desk"),
+        ('hours = { time_zone = "Europe/Berlin" }', "unknown key desks.1.hours.time_zone"),
+        ('hours = { monday = ["12-13"] }', 'desks.1.hours.monday.0: expected hours like "07:30-12:00"'),
+        ("hours = { monday = [], tuesday = [], wednesday = [], thursday = [], friday = [] }", "teile would never open"),
+        ('language = "fr"', "desks.1.language: expected"),
+    ],
+)
+def test_what_a_desk_cannot_have_is_refused(write: Write, own: str, problem: str) -> None:
+    [said] = problems_of(write(EXAMPLE + SECOND_DESK + own))
+    assert problem in said
+
+
+def test_a_table_of_a_desk_is_found_where_it_stands(write: Write) -> None:
+    text = EXAMPLE + SECOND_DESK + "[desks.hours]\nsonday = []\n"
+    [said] = problems_of(write(text))
+    assert said.startswith(f"{write(text)}:{line_of(text, 'sonday')}: unknown key desks.1.hours.sonday")

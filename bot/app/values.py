@@ -18,7 +18,15 @@ from bot.settings import Settings, load_texts
 def rules_of(settings: Settings) -> Rules:
     """Turn what the admin wrote into plain values."""
     desks = tuple(
-        Desk(DeskId(desk.id), desk.name, tuple(UserId(member) for member in desk.members), tuple(desk.keywords))
+        Desk(
+            id=DeskId(desk.id),
+            name=desk.name,
+            members=tuple(UserId(member) for member in desk.members),
+            keywords=tuple(desk.keywords),
+            hours=settings.hours.at(desk.hours).hours() if desk.hours and desk.hours.model_fields_set else None,
+            when_closed=DeskId(desk.when_closed) if desk.when_closed else None,
+            language=desk.language,
+        )
         for desk in settings.desks
     )
     return Rules(

@@ -17,7 +17,7 @@ PAUSE: Final = timedelta(hours=12)
 
 async def sentence(tx: Tx, around: Surroundings, item: Item, case: Case) -> str:
     """Return what is to be said, as part of T1b; nothing if somebody is there or it was said."""
-    hours, now = around.rules.hours, around.now()
+    hours, now = around.rules.hours_at(case.desk), around.now()
     if hours is None or hours.is_open(now) or (case.touched_at and now - case.touched_at < TALK):
         return ""
     step = f"away {case.number}"

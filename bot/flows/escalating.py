@@ -51,7 +51,7 @@ async def _decided(around: Surroundings, item: Item) -> Item | None:
         if case is None or due_at is None or await blocks.of(tx, case.customer_id, now):
             await arrivals.finish(tx, item)
             return None
-        due_at = max(due_at, states.opens_at(around.rules, now))
+        due_at = max(due_at, states.opens_at(around.rules, case, now))
         if due_at > now:
             await arrivals.wait(tx, item, "", due_at)
             return None
@@ -59,9 +59,10 @@ async def _decided(around: Surroundings, item: Item) -> Item | None:
 
 
 async def _call(around: Surroundings, case: Case, level: int) -> dict[str, Any]:
-    assert around.rules.hours is not None
+    hours = around.rules.hours_at(case.desk)
+    assert hours is not None
     assert case.since is not None
-    waited = around.rules.hours.between(case.since, around.now())
+    waited = hours.between(case.since, around.now())
     values = {"number": str(case.number), "minutes": str(round(waited / timedelta(minutes=1)))}
     desk = around.rules.desk(case.desk)
     inbox = await rooms.place(around.database, f"inbox:{desk.id}")

@@ -29,7 +29,7 @@ async def put_off(around: Surroundings, item: Item, case: Case, rest: str) -> No
             raise Mistake("case.later_closed")
         # Said before a restore, it was meant from then on; if it has passed meanwhile it rings at once.
         since = item.sent_at if await around.was_sent(item, "reply") else item.arrived_at
-        until = moment(rest or USUAL, since, around.rules.zone, around.rules.hours)
+        until = moment(rest or USUAL, since, around.rules.zone, around.rules.hours_at(case.desk))
         if until is None:
             raise Mistake("case.later_usage")
         item = await around.planned(item, {"until": to_ms(until)})

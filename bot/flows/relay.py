@@ -194,7 +194,9 @@ async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
             return plan | {"case": number, "reopens": reopens}
         case Open(previous):
             last = (await cases.get(tx, previous)).desk if previous else None
-            desk, first = around.rules.desk_for(message.words, last), around.rules.first_case_number
+            rules = around.rules
+            desk = rules.deputy_of(rules.desk_for(message.words, last) or rules.desks[0].id, item.arrived_at)
+            first = rules.first_case_number
             number = await cases.plan_new(tx, customer, desk, previous=previous, now=item.arrived_at, first=first)
             return plan | {"case": number}
         case _ as never:

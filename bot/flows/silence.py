@@ -43,7 +43,7 @@ async def _decided(around: Surroundings, item: Item) -> Item | None:
         if case is None or case.since is None or not period:
             await arrivals.finish(tx, item)
             return None
-        due_at = states.opens_at(around.rules, max(now, case.since + period))
+        due_at = states.opens_at(around.rules, case, max(now, case.since + period))
         if due_at > now:
             await arrivals.wait(tx, item, "", due_at)
             return None

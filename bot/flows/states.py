@@ -111,14 +111,16 @@ async def rung(tx: Tx, item: Item) -> Case | None:
 
 def escalates_at(rules: Rules, case: Case, level: int) -> datetime | None:
     """Return when so much open time has passed; None: nobody is to be told, or nobody knows when it is open."""
-    if rules.hours is None or case.since is None or level >= len(rules.escalation):
+    hours = rules.hours_at(case.desk)
+    if hours is None or case.since is None or level >= len(rules.escalation):
         return None
-    return rules.hours.after(case.since, rules.escalation[level])
+    return hours.after(case.since, rules.escalation[level])
 
 
-def opens_at(rules: Rules, moment: datetime) -> datetime:
-    """Return the moment, or when the business opens next if it is closed then."""
-    return (rules.hours.next_opening(moment) if rules.hours else None) or moment
+def opens_at(rules: Rules, case: Case, moment: datetime) -> datetime:
+    """Return the moment, or when the desk of a case opens next if it is closed then."""
+    hours = rules.hours_at(case.desk)
+    return (hours.next_opening(moment) if hours else None) or moment
 
 
 def _ends(case: Case, period: timedelta) -> datetime | None:

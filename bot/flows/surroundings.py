@@ -36,6 +36,9 @@ class Desk:
     name: str
     members: tuple[UserId, ...]
     keywords: tuple[str, ...] = ()  # words of a first message for which a new case is theirs
+    hours: Hours | None = None  # their own; else those of the business
+    when_closed: DeskId | None = None  # who gets their new cases then
+    language: str = ""  # their own, of what the bot says in their rooms; else that of the business
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,28 @@ class Rules:
         """Return who looks after a case, unless they left the team."""
         return case.holder if case.holder in self.staff else None
 
-    def desk_for(self, words: str, before: DeskId | None) -> DeskId:
-        """Return where a new case goes: whose keyword it names, else the customer's last desk, else the first."""
+    def desk_for(self, words: str, before: DeskId | None) -> DeskId | None:
+        """Return where a new case belongs: whose keyword it names, else the last desk; None: nothing tells."""
         named = [desk.id for desk in self.desks if any(_begins_word(keyword, words) for keyword in desk.keywords)]
         if len(named) == 1:
             return named[0]
-        return self.desk(before or self.desks[0].id).id
+        return self.desk(before).id if before else None
+
+    def deputy_of(self, desk_id: DeskId, moment: datetime) -> DeskId:
+        """Return who gets the new cases of a desk: itself if it is open, else who is named, if they are."""
+        asked: list[DeskId] = []
+        here: DeskId | None = self.desk(desk_id).id
+        while here and here not in asked:
+            hours = self.hours_at(here)
+            if hours is None or hours.is_open(moment):
+                return here
+            asked.append(here)
+            here = self.desk(here).when_closed
+        return asked[0]
+
+    def hours_at(self, desk_id: DeskId) -> Hours | None:
+        """Return when somebody is at a desk; None: nobody knows, and nothing depends on it."""
+        return self.desk(desk_id).hours or self.hours
 
     def desk(self, desk_id: DeskId) -> Desk:
         """Return a desk; one that the admin has since removed is answered by the first."""

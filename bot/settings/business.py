@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from bot.settings.hours import WeekSettings
 from bot.settings.section import Section, UserIdText
 
 
@@ -97,3 +98,6 @@ class DeskSettings(Section):
     name: str = Field(min_length=1, max_length=60)
     members: list[UserIdText] = Field(min_length=1)
     keywords: list[Annotated[str, Field(min_length=2, max_length=60)]] = []
+    when_closed: str = ""
+    language: Literal["", "de", "en"] = ""
+    hours: WeekSettings | None = None

@@ -69,10 +69,9 @@ def public_holidays(place: str) -> Callable[[date], bool]:
         raise ValueError('expected the code of a place, like "DE-BY" for Bavaria, or nothing') from None
 
 
-class HoursSettings(Section):
-    """When somebody is there."""
+class WeekSettings(Section):
+    """When somebody is there, as days. At a desk, what is not named is as it is for the whole business."""
 
-    time_zone: str = "Europe/Berlin"
     holidays: str = ""
     monday: list[Span] = []
     tuesday: list[Span] = []
@@ -82,15 +81,6 @@ class HoursSettings(Section):
     saturday: list[Span] = []
     sunday: list[Span] = []
     closed: list[Days] = []
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError("expected a time zone like Europe/Berlin that this machine knows") from None
-        return name
 
     @field_validator("holidays")
     @classmethod
@@ -104,6 +94,25 @@ class HoursSettings(Section):
         if any(after[0] < before[1] for before, after in pairwise(spans)):
             raise ValueError("expected hours one after the other, that do not overlap")
         return spans
+
+
+class HoursSettings(WeekSettings):
+    """The same for the whole business, and where its clocks are."""
+
+    time_zone: str = "Europe/Berlin"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("expected a time zone like Europe/Berlin that this machine knows") from None
+        return name
+
+    def at(self, desk: WeekSettings | None) -> "HoursSettings":
+        """Return the hours of a desk: its own, and for the rest those of the business."""
+        return self.model_copy(update={name: getattr(desk, name) for name in desk.model_fields_set} if desk else {})
 
     def hours(self) -> Hours | None:
         """Return the calendar; None if no day has hours: then nothing depends on them."""

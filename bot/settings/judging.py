@@ -150,7 +150,9 @@ def _lines(text: str) -> dict[Place, int]:
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = name = tuple(header.group(2).split("."))
-            lines.setdefault(name, number)
+            if tables[name[:1]] and len(name) > 1:  # a table inside the last one of several
+                table = (name[0], tables[name[:1]] - 1, *name[1:])
+            lines.setdefault(table, number)
             if header.group(1) == "[[":
                 table = (*name, tables[name])
                 tables[name] += 1

@@ -59,8 +59,22 @@ class Settings(BaseSettings):
                 raise ValueError(f"each desk needs its own {what}; {', '.join(twice)} stands there more than once")
         return desks
 
+    @field_validator("desks")
+    @classmethod
+    def _known_deputies(cls, desks: list[DeskSettings]) -> list[DeskSettings]:
+        ids = {desk.id for desk in desks}
+        for desk in desks:
+            if desk.when_closed and desk.when_closed not in ids - {desk.id}:
+                raise ValueError(f"when_closed of {desk.id}: expected the id of another desk, or nothing")
+        return desks
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        never = [desk.id for desk in self.desks if self.hours.hours() and not self.hours.at(desk.hours).hours()]
+        if never:
+            raise ValueError(
+                f"desks: {', '.join(never)} would never open; leave the hours of a day away that are as in [hours]"
+            )
         people = {member for desk in self.desks for member in desk.members} | set(self.admins)
         if self.bot.user_id in people:
             raise ValueError("bot.user_id: the bot itself cannot be a member of a desk or an admin")

@@ -38,7 +38,7 @@ def keys(tree: dict[str, Any], prefix: str = "") -> set[str]:
     for name, value in tree.items():
         tables = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
         for table in tables:
-            found |= keys(table, f"{prefix}{name}.") if isinstance(table, dict) else {prefix + name}
+            found |= keys(table, f"{prefix}{name}.") if isinstance(table, dict) and table else {prefix + name}
     return found
 
 
