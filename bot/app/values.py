@@ -58,6 +58,7 @@ def rules_of(settings: Settings) -> Rules:
         escalation=tuple(timedelta(minutes=minutes) for minutes in settings.cases.escalation_minutes),
         close_after=timedelta(days=settings.cases.close_after_days),
         archive_after=timedelta(days=settings.cases.archive_after_days),
+        ask_for_desk=settings.cases.ask_for_desk,
     )
 
 

@@ -81,18 +81,26 @@ async def _to_desk(order: Order, desk_id: DeskId) -> None:
     old = {"inbox": await cards.inbox_of(around, case), "card": case.inbox_event}
     item = await around.planned(order.item, {"desk": desk_id, "holder": holder, "old": old})
     assert item.plan is not None
-    order = replace(order, item=item)
-    moved = replace(case, desk=desk_id, holder=item.plan["holder"])
+    await carry_over(replace(order, item=item), order.say("handing.to_desk", desk=around.rules.desk(desk_id).name))
+
+
+async def carry_over(order: Order, told: str) -> None:
+    """Take the steps of a move and commit it. Its plan names the `desk`, the `holder`, and the `old` inbox and card.
+
+    `told`: what is said in the room of the case.
+    """
+    around, item, case, room = order.around, order.item, order.in_case, order.answered_in
+    assert item.plan is not None
+    moved = replace(case, desk=DeskId(item.plan["desk"]), holder=item.plan["holder"])
     card = await _move_card(order, moved)
-    reply = around.say("handing.to_desk", desk=around.rules.desk(desk_id).name)
-    await around.send(item, "reply", item.room_id, Outgoing(reply, notice=True))
+    await around.send(item, "reply", room, Outgoing(told, notice=True))
     await telling.recap(order, staff_only=True)
     await _put_out_others(order, moved)
     async with around.database.transaction() as tx:
-        await cases.set_desk(tx, case.number, desk_id, card)
+        await cases.set_desk(tx, case.number, moved.desk, card)
         await cases.change(tx, case.number, holder=moved.holder)
-        await rooms.set_desk(tx, item.room_id, desk_id)
-        newcomers = set(around.rules.desk(desk_id).members) - set(await rooms.present(tx, item.room_id))
+        await rooms.set_desk(tx, room, moved.desk)
+        newcomers = set(around.rules.desk(moved.desk).members) - set(await rooms.present(tx, room))
         await staffing.add_settling(tx, around, around.rules, newcomers, item.id)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed(map(staff_lane, newcomers))
@@ -118,8 +126,8 @@ async def _put_out_others(order: Order, moved: Case) -> None:
     """Who neither sits at the new desk nor looks after the case leaves the room."""
     around = order.around
     stay = {*around.rules.desk(moved.desk).members, moved.holder}
-    for user in set(await around.messenger.members(order.item.room_id)) - stay:
+    for user in set(await around.messenger.members(order.answered_in)) - stay:
         try:
-            await around.messenger.remove(order.item.room_id, user)
+            await around.messenger.remove(order.answered_in, user)
         except Refused as error:
             log.warning("not_put_out", code=error.code, status=error.status)

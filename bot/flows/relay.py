@@ -25,12 +25,13 @@ from bot.flows import (
     opening,
     own_consents,
     states,
+    which_desk,
     withdrawing,
 )
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, links, rooms
+from bot.store import arrivals, cases, desk_questions, links, rooms
 from bot.store.database import Tx
 
 WORDLESS = frozenset({"nothing", "react", "delete"})
@@ -65,6 +66,7 @@ DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
     "delete": following.delete,
     "ask": choosing.ask,
     "choose": choosing.choose,
+    "to_desk": which_desk.take,
     "conclude": consenting.conclude,
     "question": consenting.pose_wished,
     "say": own_consents.say,
@@ -107,7 +109,7 @@ async def _asked_of_us(
 async def _handled(tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message) -> dict[str, Any]:
     """Return what is done with a message that is for people."""
     if message.kind in SILENT:
-        return {"do": "nothing"}
+        return await which_desk.answered(tx, around, item, customer, message) or {"do": "nothing"}
     if message.kind is Kind.DELETION:
         return await following.plan_deletion(tx, item, message.target)
     if message.kind is Kind.REACTION:
@@ -158,6 +160,9 @@ async def _meant_for_the_bot(
     chosen = await choosing.answered(tx, item, message)
     if chosen:
         return {"do": "choose", "case": chosen}
+    to_desk = await which_desk.answered(tx, around, item, customer, message)
+    if to_desk:
+        return to_desk
     wish = informing.wished(around, message)
     if wish and not wish.rest and await around.may_answer(tx, item, customer, "informing"):
         return {"do": "inform", "says": informing.answer_to(around, message)}
@@ -195,9 +200,11 @@ async def _placed(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
         case Open(previous):
             last = (await cases.get(tx, previous)).desk if previous else None
             rules = around.rules
-            desk = rules.deputy_of(rules.desk_for(message.words, last) or rules.desks[0].id, item.arrived_at)
-            first = rules.first_case_number
+            told, first = rules.desk_for(message.words, last), rules.first_case_number
+            desk = rules.deputy_of(told or rules.desks[0].id, item.arrived_at)
             number = await cases.plan_new(tx, customer, desk, previous=previous, now=item.arrived_at, first=first)
+            if told is None and not plan["late"]:
+                plan |= await which_desk.planned(tx, around, item, await cases.get(tx, number))
             return plan | {"case": number}
         case _ as never:
             assert_never(never)
@@ -236,12 +243,15 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
         await around.send(item, "away", item.room_id, Outgoing(item.plan["away"], notice=True))
     if item.plan.get("also"):
         await around.send(item, "also", item.room_id, Outgoing(item.plan["also"], notice=True))
+    poll = await which_desk.ask(around, item)
     if item.plan["reopens"]:
         notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)
     lanes = [room_lane(case.room_id)] if opens else []
     async with around.database.transaction() as tx:
         await copying.record(tx, item, case.number, (case.room_id, copy), message, mxcs)
+        if poll:
+            await desk_questions.set_poll(tx, case.number, poll)
         if opens:
             await _add_announcement(tx, around, item, case)
         if opens or message.kind not in AUTOMATIC:

@@ -73,6 +73,7 @@ class Rules:
     escalation: tuple[timedelta, ...] = ()  # open time after which somebody else is told that a customer waits
     close_after: timedelta = timedelta(0)  # nothing from the customer for so long; 0: never
     archive_after: timedelta = timedelta(0)  # closed for so long; 0: never
+    ask_for_desk: str = "no"  # "number" or "poll": how a customer is asked for whom a new case is
 
     @property
     def staff(self) -> frozenset[UserId]:

@@ -47,14 +47,14 @@ async def history(order: Order) -> None:
 
 async def recap(order: Order, *, staff_only: bool) -> None:
     """A step of a planned order: say again what colleagues wrote, if they wrote anything."""
-    lines = await lines_of(order.around, order.item.room_id, MOST, staff_only=staff_only)
+    lines = await lines_of(order.around, order.answered_in, MOST, staff_only=staff_only)
     if lines:
         await _tell(order, lines, order.say("telling.recap"))
 
 
 async def _tell(order: Order, lines: list[str], head: str) -> None:
     text = "\n".join([head, *(lines or [order.say("telling.nothing")])])
-    await order.around.send(order.item, "told", order.item.room_id, Outgoing(text, notice=True))
+    await order.around.send(order.item, "told", order.answered_in, Outgoing(text, notice=True))
 
 
 async def lines_of(around: Surroundings, room: RoomId, most: int, *, staff_only: bool) -> list[str]:

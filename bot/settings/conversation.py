@@ -16,6 +16,7 @@ class CaseSettings(Section):
     reopen_days: float = Field(default=14, ge=0)
     rename_interval_s: float = Field(default=30, ge=0)
     overview_interval_s: float = Field(default=30, ge=0)
+    ask_for_desk: Literal["no", "number", "poll"] = "no"
     read_marks: bool = False
     held_for_s: float = Field(default=60, gt=0)
     escalation_minutes: list[Annotated[float, Field(gt=0)]] = Field(default=[15, 30, 60], max_length=3)

@@ -237,6 +237,30 @@ async def handing_on(world: World, chat: RoomId) -> None:
     await world.writes(EVA, room, "!verlauf")
 
 
+async def saying_for_whom(world: World, chat: RoomId) -> None:
+    """A customer is asked for whom their first message is, and answers; before that staff kept a note."""
+    [desk] = world.rules.desks
+    world.rule(desks=(desk, Desk(DeskId("werkstatt"), "Werkstatt", (EVA, NEW))), ask_for_desk="number")
+    await world.set_up()
+    await world.says(ANNA, chat, "erste")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, ". kennt man")
+    await world.writes(ANNA, chat, "2")
+
+
+async def asking_for_whom(world: World, chat: RoomId) -> None:
+    """The same as a poll, with a vote; another customer is only asked."""
+    [desk] = world.rules.desks
+    world.rule(desks=(desk, Desk(DeskId("werkstatt"), "Werkstatt", (EVA, NEW))), ask_for_desk="poll")
+    await world.set_up()
+    await world.says(ANNA, chat, "erste")
+    poll = next(e for e in world.server.rooms[chat].events if e["type"] == "org.matrix.msc3381.poll.start")
+    vote: dict[str, Any] = {"org.matrix.msc3381.poll.response": {"answers": ["2"]}}
+    vote["m.relates_to"] = {"rel_type": "m.reference", "event_id": poll["event_id"]}
+    await world.take(chat, world.server.new_event(chat, ANNA, "org.matrix.msc3381.poll.response", vote))
+    await world.run()
+    await world.writes(BERT, await world.comes(BERT), "neu hier")
+
+
 async def joining(world: World, chat: RoomId) -> None:
     """Two cases turn out to be one; the customer writes on."""
     await choosing(world, chat)
@@ -439,6 +463,8 @@ STORIES = [
         overtaking,
         taking,
         handing_on,
+        saying_for_whom,
+        asking_for_whom,
         joining,
         hiring,
         dismissing,
