@@ -34,30 +34,30 @@ async def case_card(around: Surroundings, case: Case) -> Outgoing:
     who = name if name == user else f"{name} ({user})"
     opened = case.opened_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")
     desk = around.rules.desk(case.desk).name
-    lines = [around.say("case.card", number=str(case.number), customer=who, desk=desk, opened=opened)]
+    lines = [around.say_at(case.desk, "case.card", number=str(case.number), customer=who, desk=desk, opened=opened)]
     lines += [await _holder_line(around, case), *described(around, case)]
     if case.previous is not None:
-        lines.append(around.say("case.card_previous", previous=str(case.previous)))
-    chips = " · ".join(f"{row.chip} {around.say(f'chip.{row.verb.value}')}" for row in CHIPS)
-    lines.append(around.say("case.card_chips", chips=chips))
+        lines.append(around.say_at(case.desk, "case.card_previous", previous=str(case.previous)))
+    chips = " · ".join(f"{row.chip} {around.say_at(case.desk, f'chip.{row.verb.value}')}" for row in CHIPS)
+    lines.append(around.say_at(case.desk, "case.card_chips", chips=chips))
     return Outgoing("\n".join(lines), notice=True)
 
 
 async def _holder_line(around: Surroundings, case: Case) -> str:
     holder = around.rules.holder(case)
     if holder is None or case.room_id is None:
-        return around.say("case.card_nobody")
-    return around.say("case.card_holder", name=await around.messenger.display_name(case.room_id, holder))
+        return around.say_at(case.desk, "case.card_nobody")
+    return around.say_at(case.desk, "case.card_holder", name=await around.messenger.display_name(case.room_id, holder))
 
 
 async def inbox_card(around: Surroundings, case: Case) -> Outgoing:
     """Return the card in the inbox of a case whose room exists: a way into it, and who looks after it."""
     assert case.room_id is not None
     holder, number = around.rules.holder(case), str(case.number)
-    text = around.say("inbox.card_open", number=number)
+    text = around.say_at(case.desk, "inbox.card_open", number=number)
     if holder:
         name = await around.messenger.display_name(case.room_id, holder)
-        text = around.say("inbox.card_taken", number=number, name=name)
+        text = around.say_at(case.desk, "inbox.card_taken", number=number, name=name)
     link = f"{escape(text)} {link_to(around, case.room_id, number)}"
     return Outgoing(text, html=link, notice=True)
 

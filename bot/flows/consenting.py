@@ -285,7 +285,7 @@ async def conclude(around: Surroundings, item: Item) -> None:
     await around.send(item, "confirmation", item.room_id, Outgoing(item.plan["text"], notice=True))
     case = await cases.get(around.database, question.case)
     if case.room_id:
-        told = around.say(item.plan["staff"], purpose=title_of(around, question.purpose))
+        told = around.say_at(case.desk, item.plan["staff"], purpose=title_of(around, question.purpose))
         await around.send(item, "staff", case.room_id, Outgoing(told, notice=True))
     await _finish(around, item)
 

@@ -8,7 +8,7 @@ import structlog
 
 from bot.domain.arrival import Item
 from bot.domain.errors import BotschaftError, Refused, Transient
-from bot.domain.ids import CaseNumber, EventId, RoomId, UserId
+from bot.domain.ids import CaseNumber, DeskId, EventId, RoomId, UserId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
 from bot.flows.blocking import is_quiet
@@ -143,11 +143,13 @@ async def poll_result(around: Surroundings, item: Item, message: Message) -> str
     return "\n".join([around.say("poll.result", question=poll.poll.question), *lines])
 
 
-async def late_mark(around: Surroundings, item: Item, message: Message) -> str:
-    """Return the line that stands above a message whose key came late, else nothing."""
+async def late_mark(around: Surroundings, item: Item, message: Message, desk: DeskId | None = None) -> str:
+    """Return the line that stands above a message whose key came late, for a desk or for a customer, else nothing."""
     if not (item.plan and item.plan.get("late")):
         return ""
-    return around.say("case.late", time=message.sent_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M"))
+    return around.say_at(
+        desk, "case.late", time=message.sent_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")
+    )
 
 
 async def record(

@@ -22,10 +22,10 @@ def described(around: Surroundings, case: Case) -> Iterator[str]:
     """Return the lines of the card that staff have filled in."""
     tags = " ".join(f"#{tag}" for tag in case.tags)
     for name, value in (
-        (around.say("describing.title"), case.label),
-        (around.say("describing.plate"), case.plate),
-        (around.say("describing.reference"), case.reference),
-        (around.say("describing.tags"), tags),
+        (around.say_at(case.desk, "describing.title"), case.label),
+        (around.say_at(case.desk, "describing.plate"), case.plate),
+        (around.say_at(case.desk, "describing.reference"), case.reference),
+        (around.say_at(case.desk, "describing.tags"), tags),
     ):
         if value:
             yield f"{name}: {value}"

@@ -6,7 +6,7 @@ from typing import Final
 
 from bot.domain.arrival import KEY_PATIENCE, Item, ItemKind, customer_lane
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import Lane
+from bot.domain.ids import DeskId, Lane
 from bot.domain.message import Forged, Message, NoKey, Untrusted
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
@@ -35,7 +35,7 @@ from bot.flows import (
     withdrawing,
 )
 from bot.flows.intake import customer_of
-from bot.flows.surroundings import Surroundings
+from bot.flows.surroundings import Surroundings, speaking_at
 from bot.flows.worker import Hold
 from bot.store import arrivals, rooms
 
@@ -88,10 +88,18 @@ class Dispatch:
 
     async def handle(self, item: Item) -> None:
         """Handle one item to its T2, or raise what the worker answers."""
-        if item.kind is ItemKind.EVENT:
-            await self._event(item)
-        else:
-            await FLOWS[item.kind](self._around, item)
+        with speaking_at(await self._desk(item)):
+            if item.kind is ItemKind.EVENT:
+                await self._event(item)
+            else:
+                await FLOWS[item.kind](self._around, item)
+
+    async def _desk(self, item: Item) -> DeskId | None:
+        """Return the desk whose room an item is about, as far as that makes a difference."""
+        if not any(desk.language for desk in self._around.rules.desks):
+            return None
+        room = await rooms.find(self._around.database, item.room_id)
+        return room.desk if room else None
 
     async def _event(self, item: Item) -> None:
         room = await rooms.find(self._around.database, item.room_id)

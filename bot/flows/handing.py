@@ -13,7 +13,7 @@ from bot.domain.case import Case, CaseState
 from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import DeskId, UserId
 from bot.domain.message import Outgoing
-from bot.flows import cards, moving, staffing, telling
+from bot.flows import cards, moving, staffing, states, telling
 from bot.flows.orders import Order, answer
 from bot.flows.surroundings import Rules
 from bot.store import arrivals, cases, rooms
@@ -100,6 +100,7 @@ async def carry_over(order: Order, told: str) -> None:
         await cases.set_desk(tx, case.number, moved.desk, card)
         await cases.change(tx, case.number, holder=moved.holder)
         await rooms.set_desk(tx, room, moved.desk)
+        await states.start_clock(tx, around, await cases.get(tx, case.number))  # by the hours that hold there
         newcomers = set(around.rules.desk(moved.desk).members) - set(await rooms.present(tx, room))
         await staffing.add_settling(tx, around, around.rules, newcomers, item.id)
         await arrivals.finish(tx, item)
@@ -116,7 +117,9 @@ async def _move_card(order: Order, moved: Case) -> str:
     card = await around.send(item, "inbox_card", inbox, await cards.inbox_card(around, moved))
     await cards.seed(around, item, inbox, card, cards.ON_INBOX_CARD, step="inbox_chip")
     if item.plan["old"]["card"]:
-        text = around.say("inbox.card_moved", number=str(moved.number), desk=around.rules.desk(moved.desk).name)
+        text = around.say_at(
+            order.in_case.desk, "inbox.card_moved", number=str(moved.number), desk=around.rules.desk(moved.desk).name
+        )
         gone = Outgoing(text, notice=True, replaces=item.plan["old"]["card"])
         await around.send(item, "inbox_moved", item.plan["old"]["inbox"], gone)
     return card

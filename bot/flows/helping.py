@@ -30,7 +30,7 @@ def unknown(around: Surroundings, called: Unknown) -> str:
 
 def word_of(around: Surroundings, row: Command) -> str:
     """Return the word of a command in the language that we speak."""
-    return (row.words[:1] if around.rules.language == "de" else row.words[1:2] or row.words)[0]
+    return (row.words[:1] if around.language == "de" else row.words[1:2] or row.words)[0]
 
 
 def _line(around: Surroundings, row: Command) -> str:

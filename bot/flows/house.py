@@ -30,7 +30,7 @@ async def set_up(around: Surroundings) -> None:
     admin = await _place(around, "admin", RoomKind.ADMIN, around.say("room.admin"), rules.admins, parent=space)
     await _hang(around, space, admin)
     for desk in rules.desks:
-        name = around.say("room.inbox", desk=desk.name)
+        name = around.say_at(desk.id, "room.inbox", desk=desk.name)
         place = f"inbox:{desk.id}"
         inbox = await _place(around, place, RoomKind.INBOX, name, desk.members, parent=space, desk=desk.id)
         await _hang(around, space, inbox)

@@ -65,7 +65,7 @@ async def tell(around: Surroundings, item: Item) -> None:
     if case and case.room_id:
         item = await around.planned(item, {"room": case.room_id})
         assert item.plan is not None
-        notice = Outgoing(around.say("case.identity_changed"), notice=True)
+        notice = Outgoing(around.say_at(case.desk, "case.identity_changed"), notice=True)
         await around.send(item, "identity", RoomId(item.plan["room"]), notice)
     async with around.database.transaction() as tx:
         await arrivals.finish(tx, item)

@@ -62,4 +62,4 @@ def _since(around: Surroundings, case: Case) -> str:
     if case.state is CaseState.CLOSED or case.since is None:
         return ""
     since = case.since.astimezone(around.rules.zone).strftime("%d.%m. %H:%M")
-    return around.say(f"listing.{case.state}", since=since)
+    return around.say_at(case.desk, f"listing.{case.state}", since=since)

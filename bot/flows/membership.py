@@ -33,4 +33,4 @@ async def _in_customer_room(around: Surroundings, item: Item, room: Room, user: 
         return
     item = await around.planned(item, {"room": case.room_id})
     text = "case.customer_gone" if user == person else "case.third_person"
-    await around.send(item, "membership", case.room_id, Outgoing(around.say(text), notice=True))
+    await around.send(item, "membership", case.room_id, Outgoing(around.say_at(case.desk, text), notice=True))

@@ -22,7 +22,7 @@ from bot.store.database import Tx
 async def open_case(around: Surroundings, item: Item, case: Case) -> Case:
     """Make what a new case needs before its first message, and return it as it is then."""
     if case.inbox_event is None:
-        text = around.say("inbox.card_opening", number=str(case.number))
+        text = around.say_at(case.desk, "inbox.card_opening", number=str(case.number))
         card = Outgoing(text, notice=blocking.is_quiet(item))
         event = await around.send(item, "inbox_card", await cards.inbox_of(around, case), card)
         async with around.database.transaction() as tx:

@@ -50,10 +50,10 @@ async def keep_up(around: Surroundings, desk: Desk) -> None:
 async def _says(around: Surroundings, inbox: RoomId, desk: Desk, count: int) -> Outgoing:
     found = await cases.still_open(around.database, [desk.id], most=MOST)
     if not found:
-        return Outgoing(around.say("overview.nothing", desk=desk.name), notice=True)
-    shown = await listed(around, inbox, around.say("overview.open", desk=desk.name), found, MOST)
+        return Outgoing(around.say_at(desk.id, "overview.nothing", desk=desk.name), notice=True)
+    shown = await listed(around, inbox, around.say_at(desk.id, "overview.open", desk=desk.name), found, MOST)
     if count > shown.count:
-        shown = shown.with_end(around.say("overview.more", count=str(count - shown.count)))
+        shown = shown.with_end(around.say_at(desk.id, "overview.more", count=str(count - shown.count)))
     return Outgoing(shown.plain, html=shown.html, notice=True)
 
 

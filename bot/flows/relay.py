@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, Turn, place
 from bot.domain.errors import Mistake
-from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane, derived_item_id
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import (
@@ -235,7 +235,7 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     if opens:
         case = await opening.open_case(around, item, case)
     assert case.room_id is not None
-    copy, mxcs = await _copy(around, item, case.room_id, message)
+    copy, mxcs = await _copy(around, item, case, message)
     if item.plan["answers"]:
         said = _automatic_text(around, message, await around.language_of(around.database, case.customer_id))
         await around.send(item, "automatic", item.room_id, Outgoing(said, notice=True))
@@ -245,7 +245,7 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
         await around.send(item, "also", item.room_id, Outgoing(item.plan["also"], notice=True))
     poll = await which_desk.ask(around, item)
     if item.plan["reopens"]:
-        notice = Outgoing(around.say("case.reopened_by_customer"), notice=True)
+        notice = Outgoing(around.say_at(case.desk, "case.reopened_by_customer"), notice=True)
         await around.send(item, "reopened", case.room_id, notice)
     lanes = [room_lane(case.room_id)] if opens else []
     async with around.database.transaction() as tx:
@@ -278,17 +278,23 @@ async def _add_announcement(tx: Tx, around: Surroundings, item: Item, case: Case
     )
 
 
-async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message) -> tuple[EventId, tuple[str, ...]]:
+async def _copy(around: Surroundings, item: Item, case: Case, message: Message) -> tuple[EventId, tuple[str, ...]]:
     """Put the message into the case room; returns its copy and the files that it names."""
     assert item.plan is not None
-    plan = item.plan
+    assert case.room_id is not None
+    plan, room, desk = item.plan, case.room_id, case.desk
     replaces = EventId(plan["replaces"]) if plan.get("replaces") else None
     quotes = EventId(plan["quotes"]) if plan.get("quotes") else None
-    flag = around.say("case.unsigned_device") if plan.get("flags") else ""
-    unnoticed = around.say("case.unnoticed") if plan.get("unnoticed") else ""
-    marks = (flag, unnoticed, await _guest_mark(around, item), await copying.late_mark(around, item, message))
+    flag = around.say_at(desk, "case.unsigned_device") if plan.get("flags") else ""
+    unnoticed = around.say_at(desk, "case.unnoticed") if plan.get("unnoticed") else ""
+    marks = (
+        flag,
+        unnoticed,
+        await _guest_mark(around, item, desk),
+        await copying.late_mark(around, item, message, desk),
+    )
     mark = "\n".join(filter(None, marks))
-    text = await _said(around, item, message, replaces)
+    text = await _said(around, item, desk, message, replaces)
     if message.kind not in CARRIED or message.oversized:
         outgoing = Outgoing(
             f"{mark}\n{text}".strip(),
@@ -303,7 +309,7 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
         )
     except FileNotCarried:
         line = Outgoing(
-            around.say("case.file_not_carried"),
+            around.say_at(desk, "case.file_not_carried"),
             notice=blocking.is_quiet(item),
             replies_to=quotes,
             mentions=copying.mentioned(item),
@@ -314,28 +320,30 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
         return copy, ()
 
 
-async def _guest_mark(around: Surroundings, item: Item) -> str:
+async def _guest_mark(around: Surroundings, item: Item, desk: DeskId) -> str:
     if not (item.plan and item.plan["guest"]):
         return ""
-    return around.say("case.guest", name=await around.messenger.display_name(item.room_id, item.sender))
+    return around.say_at(desk, "case.guest", name=await around.messenger.display_name(item.room_id, item.sender))
 
 
-async def _said(around: Surroundings, item: Item, message: Message, replaces: EventId | None) -> str | None:
+async def _said(
+    around: Surroundings, item: Item, desk: DeskId, message: Message, replaces: EventId | None
+) -> str | None:
     """Return the words that stand in for a message which cannot be copied as it is; None: it can."""
     if message.oversized:
-        return around.say("case.too_large_from_customer")
+        return around.say_at(desk, "case.too_large_from_customer")
     match message.kind:
         case Kind.CALL:
-            return around.say("case.call")
+            return around.say_at(desk, "case.call")
         case Kind.OTHER:
-            line = around.say("case.unsupported_from_customer", kind=around.say("kind.other"))
+            line = around.say_at(desk, "case.unsupported_from_customer", kind=around.say_at(desk, "kind.other"))
             return f"{line}\n{message.body}" if message.body else line
         case Kind.REACTION:
-            return around.say("case.reaction", key=message.body)
+            return around.say_at(desk, "case.reaction", key=message.body)
         case Kind.POLL_END:
-            return await copying.poll_result(around, item, message) or around.say("poll.ended")
+            return await copying.poll_result(around, item, message) or around.say_at(desk, "poll.ended")
         case Kind.EDIT if replaces is None and message.form not in WITH_FILE:
-            return around.say("case.edited", text=message.body)
+            return around.say_at(desk, "case.edited", text=message.body)
         case _:
             return None
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, Final
 
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.case import Case
@@ -112,6 +114,22 @@ class Rules:
         return next((desk for desk in self.desks if desk.id == desk_id), self.desks[0])
 
 
+FOR_OTHERS: Final = frozenset({"admin", "customer", "doctor", "poll", "untrusted"})
+"""Texts that customers or admins may read, wherever the reason for them was written."""
+
+_here: ContextVar[DeskId | None] = ContextVar("here", default=None)
+
+
+@contextmanager
+def speaking_at(desk: DeskId | None) -> Iterator[None]:
+    """Until the end of this block the item under way is about a room of this desk, or of none."""
+    before = _here.set(desk)
+    try:
+        yield
+    finally:
+        _here.reset(before)
+
+
 def _begins_word(keyword: str, words: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(keyword)}", words, re.IGNORECASE) is not None
 
@@ -198,8 +216,20 @@ class Surroundings:
         self.on_rules(rules)
 
     def say(self, text: str, /, **values: str) -> str:
-        """Return a text in the configured language."""
-        return self.texts.render(text, self.rules.language, **values)
+        """Return a text: what is for the desk whose room this is about in its language, all else in the business's."""
+        return self.say_at(None if text.partition(".")[0] in FOR_OTHERS else _here.get(), text, **values)
+
+    def say_at(self, desk: DeskId | None, text: str, /, **values: str) -> str:
+        """Return a text in the language of a desk; None: of the business."""
+        return self.texts.render(text, self._language_at(desk), **values)
+
+    @property
+    def language(self) -> str:
+        """What is spoken in the room that the item under way is about."""
+        return self._language_at(_here.get())
+
+    def _language_at(self, desk: DeskId | None) -> str:
+        return (desk and self.rules.desk(desk).language) or self.rules.language
 
     async def language_of(self, reader: Database | Tx, customer: CustomerId) -> str:
         """Return the language in which a customer is written to."""

@@ -11,7 +11,7 @@ from bot.domain.ids import EventId, ItemId, RoomId, derived_item_id
 from bot.domain.message import NoKey, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows.reasons import in_words
-from bot.flows.surroundings import Surroundings
+from bot.flows.surroundings import Surroundings, speaking_at
 from bot.store import arrivals, cases, rooms
 from bot.store.database import Tx
 
@@ -86,7 +86,8 @@ async def _tell_admins(around: Surroundings, item: Item, number: int | None) -> 
     admin_room = await rooms.place(around.database, "admin")
     if admin_room is None:
         return
-    reason, label = in_words(around, item.body["reason"]), item.body.get("label", "?")
+    with speaking_at(None):
+        reason, label = in_words(around, item.body["reason"]), item.body.get("label", "?")
     text = around.say("admin.parked", number=str(number or "–"), reason=reason, label=label)
     await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
 
@@ -165,10 +166,15 @@ async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing:
     await around.send(item, "sentence", room.room_id, Outgoing(text, notice=not to_customer))
     case = await cases.latest_of(around.database, room.customer_id) if room.customer_id else None
     if to_customer and case and case.room_id:
-        await around.send(item, "staff", case.room_id, Outgoing(around.say("case.unreadable"), notice=True))
+        await around.send(
+            item, "staff", case.room_id, Outgoing(around.say_at(case.desk, "case.unreadable"), notice=True)
+        )
     admin_room = await rooms.place(around.database, "admin")
     if admin_room:
-        reason, number = around.say(f"withheld.{item.plan.get('code', 'unknown')}"), str(case.number) if case else "–"
+        reason, number = (
+            around.say_at(None, f"withheld.{item.plan.get('code', 'unknown')}"),
+            str(case.number) if case else "–",
+        )
         text = around.say("admin.unreadable", number=number, reason=reason)
         await around.send(item, "admin", admin_room, Outgoing(text, notice=True))
 

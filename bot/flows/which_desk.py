@@ -13,7 +13,7 @@ from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.poll import Poll
 from bot.flows import cards, handing
 from bot.flows.orders import Order
-from bot.flows.surroundings import Surroundings
+from bot.flows.surroundings import Surroundings, speaking_at
 from bot.flows.worker import Hold
 from bot.store import arrivals, cases, desk_questions, rooms
 from bot.store.database import Tx
@@ -110,9 +110,9 @@ async def take(around: Surroundings, item: Item) -> None:
     await around.send(item, "thanks", item.room_id, Outgoing(thanks, notice=True))
     if item.plan.get("poll"):
         await around.send(item, "poll_end", item.room_id, Outgoing(thanks, ends=EventId(item.plan["poll"])))
-    told = around.say("case.desk_chosen", desk=name)
+    told = around.say_at(case.desk, "case.desk_chosen", desk=name)
     if item.plan["moves"]:
-        await _move(around, item, case, f"{told}\n{around.say('handing.to_desk', desk=name)}")
+        await _move(around, item, case, f"{told}\n{around.say_at(case.desk, 'handing.to_desk', desk=name)}")
         return
     await around.send(item, "reply", case.room_id, Outgoing(told, notice=True))
     async with around.database.transaction() as tx:
@@ -124,4 +124,5 @@ async def _move(around: Surroundings, item: Item, case: Case, told: str) -> None
     room = await rooms.find(around.database, RoomId(case.room_id or ""))
     assert room is not None, "the room of a case is recorded with it"
     message = Message(item.event_id, item.room_id, item.sender, item.sent_at, Kind.TEXT)
-    await handing.carry_over(Order(around, item, room, case, "", message, tapped=True), told)
+    with speaking_at(case.desk):
+        await handing.carry_over(Order(around, item, room, case, "", message, tapped=True), told)

@@ -363,9 +363,11 @@ async def _tell_staff(around: Surroundings, item: Item, text: str) -> None:
     if item.plan["staff"]:
         titles = ", ".join(title_of(around, PurposeId(purpose)) for purpose in item.body["purposes"]) or "–"
         values = {"purposes": titles, "stopped": str(item.body["stopped"])} if text == "case.withdrawn" else {}
-        said = around.say(text, **values)
+        room = await rooms.find(around.database, RoomId(item.plan["staff"]))
+        desk = room.desk if room else None
+        said = around.say_at(desk, text, **values)
         if values and item.body.get("in_doubt"):
-            said += "\n" + around.say("case.withdrawn_in_doubt")
+            said += "\n" + around.say_at(desk, "case.withdrawn_in_doubt")
         await around.send(item, text, RoomId(item.plan["staff"]), Outgoing(said, notice=True))
 
 

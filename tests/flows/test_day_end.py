@@ -21,6 +21,7 @@ async def test_it_lists_what_is_open_with_state_and_age(world: World) -> None:
     intro, *lines, outro = second.texts()[-1].splitlines()
     assert intro.startswith("🌙 Noch offen: 2.")
     assert lines == ["🟡 1001 · seit 2 Tg. ist der Kunde dran", "🔴 1002 · der Kunde wartet seit 1 Std."]
+    assert "„!abgeben“ gibt ihn frei" in outro
     assert "!spaeter morgen" in outro
     html = second.events[-1]["content"]["formatted_body"]
     assert f'<a href="https://matrix.to/#/{first.room_id}?via=example.org">🟡 1001</a> · seit 2 Tg.' in html
