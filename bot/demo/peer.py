@@ -6,35 +6,24 @@ limited timelines, keeps what it cannot read yet, follows a server through resta
 """
 
 import asyncio
-import base64
 import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote, urlencode
+from typing import Self
+from urllib.parse import urlencode
 
-import aiohttp
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from nio import AsyncClient, AsyncClientConfig, EncryptionError, MegolmEvent, SyncResponse, ToDeviceResponse
 from nio.api import Api
-from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
-from nio.store import SqliteStore
+from nio.crypto.attachments import decrypt_attachment, encrypt_attachment
 
+from bot.demo.keys import Keys
+from bot.demo.requests import CLIENT, REQUEST_WITHIN_S, RETRY_AFTER_S, Http, Json, quoted
 from bot.domain.errors import Fatal, Refused, Transient
 
-Json = dict[str, Any]
-
-CLIENT = "/_matrix/client/v3"
 MEGOLM = "m.megolm.v1.aes-sha2"
 LONG_POLL_S = 30
-REQUEST_WITHIN_S = 30.0
-INSIST_FOR_S = 90.0
-RETRY_AFTER_S = 0.2
 PAGE = 100
-CLAIMS = 5
 SYNC_FILTER = Api.to_json(
     {
         "presence": {"types": []},
@@ -80,7 +69,7 @@ class _Record:
 class Peer:
     """One logged-in person. Make it with `Peer.login`, end it with `close`."""
 
-    def __init__(self, http: "_Http", keys: "_Keys", *, autojoin: bool) -> None:
+    def __init__(self, http: Http, keys: Keys, *, autojoin: bool) -> None:
         self.user_id: str = keys.user_id
         self.device_id: str = keys.device_id
         self.autojoin = autojoin
@@ -113,7 +102,7 @@ class Peer:
 
         `cross_sign` makes an identity for an account that has none. A further device of an account stays unsigned.
         """
-        http = _Http(url)
+        http = Http(url)
         try:
             request = {
                 "type": "m.login.password",
@@ -123,7 +112,7 @@ class Peer:
             }
             answer = await http.insist("POST", f"{CLIENT}/login", request)
             http.authorize(answer["access_token"])
-            keys = _Keys(http, answer["user_id"], answer["device_id"], store)
+            keys = Keys(http, answer["user_id"], answer["device_id"], store)
         except BaseException:
             await http.close()
             raise
@@ -178,7 +167,7 @@ class Peer:
             "initial_state": [encryption] if encrypted else [],
         }
         room_id = str((await self.call("POST", f"{CLIENT}/createRoom", request))["room_id"])
-        path = f"{CLIENT}/user/{_quoted(self.user_id)}/account_data/m.direct"
+        path = f"{CLIENT}/user/{quoted(self.user_id)}/account_data/m.direct"
         await self._http.insist("PUT", path, {with_user: [room_id]})
         return room_id
 
@@ -198,8 +187,20 @@ class Peer:
             async with self._sending:
                 content = await self._keys.encrypt(room_id, event_type, content)
             event_type = "m.room.encrypted"
-        path = f"{CLIENT}/rooms/{_quoted(room_id)}/send/{event_type}/{_quoted(txn)}"
+        path = f"{CLIENT}/rooms/{quoted(room_id)}/send/{event_type}/{quoted(txn)}"
         return str((await self._http.insist("PUT", path, content))["event_id"])
+
+    async def attach(self, room_id: str, data: bytes, content: Json) -> str:
+        """Encrypt and upload a file, and send it as the message that `content` describes."""
+        sealed, keys = encrypt_attachment(data)
+        url = await self._http.upload(sealed)
+        return await self.send(room_id, "m.room.message", content | {"file": {"url": url, **keys}})
+
+    async def open_file(self, seen: Seen) -> bytes:
+        """Download and decrypt the file of a message."""
+        file = seen.content["file"]
+        sealed = await self._http.download(file["url"])
+        return bytes(decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"]))
 
     async def react(self, room_id: str, event_id: str, key: str) -> str:
         """React to an event. Reactions are never encrypted."""
@@ -208,21 +209,21 @@ class Peer:
 
     async def redact(self, room_id: str, event_id: str, reason: str = "") -> str:
         """Delete an event and return the id of the deletion."""
-        path = f"{CLIENT}/rooms/{_quoted(room_id)}/redact/{_quoted(event_id)}/{secrets.token_hex(8)}"
+        path = f"{CLIENT}/rooms/{quoted(room_id)}/redact/{quoted(event_id)}/{secrets.token_hex(8)}"
         return str((await self._http.insist("PUT", path, {"reason": reason} if reason else {}))["event_id"])
 
     async def mark_read(self, room_id: str, event_id: str) -> None:
         """Set this person's read receipt."""
-        path = f"{CLIENT}/rooms/{_quoted(room_id)}/receipt/m.read/{_quoted(event_id)}"
+        path = f"{CLIENT}/rooms/{quoted(room_id)}/receipt/m.read/{quoted(event_id)}"
         await self._http.insist("POST", path, {})
 
     async def join(self, room_id: str) -> None:
         """Join a room."""
-        await self._http.insist("POST", f"{CLIENT}/join/{_quoted(room_id)}", {})
+        await self._http.insist("POST", f"{CLIENT}/join/{quoted(room_id)}", {})
 
     async def leave(self, room_id: str) -> None:
         """Leave a room or decline an invitation."""
-        await self._http.insist("POST", f"{CLIENT}/rooms/{_quoted(room_id)}/leave", {})
+        await self._http.insist("POST", f"{CLIENT}/rooms/{quoted(room_id)}/leave", {})
 
     async def rooms(self) -> list[str]:
         """Return the rooms this person is in."""
@@ -230,7 +231,7 @@ class Peer:
 
     async def state(self, room_id: str, event_type: str, key: str = "") -> Json | None:
         """Return the content of a state event, None if there is none."""
-        path = f"{CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(event_type)}/{_quoted(key)}"
+        path = f"{CLIENT}/rooms/{quoted(room_id)}/state/{quoted(event_type)}/{quoted(key)}"
         try:
             return await self._http.insist("GET", path)
         except Refused as refusal:
@@ -312,7 +313,7 @@ class Peer:
         start: str | None = before
         while start is not None:
             query = urlencode({"dir": "b", "from": start, "limit": str(PAGE)})
-            page = await self._http.insist("GET", f"{CLIENT}/rooms/{_quoted(room_id)}/messages?{query}")
+            page = await self._http.insist("GET", f"{CLIENT}/rooms/{quoted(room_id)}/messages?{query}")
             new = [event for event in page["chunk"] if event["event_id"] not in self._known]
             missed += new
             start = page.get("end") if len(new) == len(page["chunk"]) else None
@@ -375,206 +376,3 @@ class Peer:
     def _last_seen(self) -> str:
         lines = [f"{event.type} {event.sender}: {event.body or event.content}" for event in self.seen[-8:]]
         return "\n  ".join([f"{len(self.unreadable)} unreadable; the last it saw:", *lines])
-
-
-class _Keys:
-    """Encryption: nio's Olm machine and rooms, fed by hand.
-
-    nio 0.26.0 makes none of the requests itself, because there a failed share counts as shared and takes the access
-    token with it, and because running out of one-time keys goes unnoticed.
-    """
-
-    def __init__(self, http: "_Http", user_id: str, device_id: str, store: Path) -> None:
-        self._http = http
-        self.user_id = user_id
-        self.device_id = device_id
-        store.mkdir(parents=True, exist_ok=True)
-        config = AsyncClientConfig(store=SqliteStore, encryption_enabled=True, store_sync_tokens=False)
-        self._client = AsyncClient(http.url, user_id, device_id, str(store), config)
-        self._client.restore_login(user_id, device_id, "this client makes no requests")
-        self._olm: Any = self._client.olm
-
-    async def take_in(self, sync: Json) -> None:
-        """Take keys, rooms and members from a sync."""
-        response = SyncResponse.from_dict(sync)
-        if not isinstance(response, SyncResponse):
-            raise Fatal(f"nio does not understand this sync: {response}")
-        await self._client.receive_response(response)
-        self._olm.uploaded_key_count = sync.get("device_one_time_keys_count", {}).get("signed_curve25519", 0)
-
-    async def upkeep(self) -> None:
-        """Do what nio has found to be due: upload keys, ask for devices, repair sessions."""
-        if self._olm.should_upload_keys:
-            answer = await self._http.insist("POST", f"{CLIENT}/keys/upload", self._olm.share_keys())
-            counts = answer["one_time_key_counts"]
-            await self._client.receive_response(KeysUploadResponse(0, counts.get("signed_curve25519", 0)))
-        if self._client.should_query_keys:
-            await self._query(sorted(self._olm.users_for_key_query))
-        if self._client.should_claim_keys:
-            await self._claim(self._client.get_users_for_key_claiming())
-        for message in list(self._client.outgoing_to_device_messages):
-            await self._send_to_device(message.type, message.as_dict())
-            await self._client.receive_response(ToDeviceResponse(message))
-
-    async def encrypt(self, room_id: str, event_type: str, content: Json) -> Json:
-        """Return the encrypted content, whose key every device of the room's people has been sent."""
-        while not self._is_shared(room_id):
-            await self._share(room_id)
-        encrypted: Json = self._olm.group_encrypt(room_id, {"type": event_type, "content": content})
-        if "m.relates_to" in content:
-            encrypted["m.relates_to"] = content["m.relates_to"]
-        return encrypted
-
-    def decrypt(self, room_id: str, raw: Json) -> Json | None:
-        """Return type and content in clear, None if there is no key for it."""
-        event = MegolmEvent.parse_event(raw)
-        if not isinstance(event, MegolmEvent):
-            return None
-        event.room_id = room_id
-        try:
-            clear: Json = self._client.decrypt_event(event).source
-        except EncryptionError:
-            return None
-        return clear
-
-    async def has_identity(self) -> bool:
-        """Tell whether the account has a cross-signing identity."""
-        answer = await self._http.insist("POST", f"{CLIENT}/keys/query", {"device_keys": {self.user_id: []}})
-        return self.user_id in answer.get("master_keys", {})
-
-    async def publish_identity(self, password: str | None = None) -> None:
-        """Cross-sign this device (Matrix 1.18, Cross-signing), so that strict clients talk to it.
-
-        A second identity, which replaces the first one, needs the account's password.
-        """
-        seeds = {usage: Ed25519PrivateKey.generate() for usage in ("master", "self_signing", "user_signing")}
-        keys = {usage: self._public_part(usage, seed) for usage, seed in seeds.items()}
-        for usage in ("self_signing", "user_signing"):
-            self._sign(keys[usage], seeds["master"])
-        request = {f"{usage}_key": key for usage, key in keys.items()}
-        if password is not None:
-            user = {"type": "m.id.user", "user": self.user_id}
-            request["auth"] = {"type": "m.login.password", "identifier": user, "password": password}
-        await self._http.insist("POST", f"{CLIENT}/keys/device_signing/upload", request)
-        answer = await self._http.insist("POST", f"{CLIENT}/keys/query", {"device_keys": {self.user_id: []}})
-        device = answer["device_keys"][self.user_id][self.device_id]
-        device.pop("unsigned", None)
-        self._sign(device, seeds["self_signing"])
-        signatures = {self.user_id: {self.device_id: device}}
-        answer = await self._http.insist("POST", f"{CLIENT}/keys/signatures/upload", signatures)
-        if answer.get("failures"):
-            raise Fatal(f"The server did not take the signature of the device: {answer['failures']}")
-
-    async def close(self) -> None:
-        """Close the key store."""
-        await self._client.close()
-        self._client.store.database.close()
-
-    def _is_shared(self, room_id: str) -> bool:
-        session = self._olm.outbound_group_sessions.get(room_id)
-        return session is not None and session.shared and not session.expired
-
-    async def _share(self, room_id: str) -> None:
-        """Send the key of this room's session to every device; a repetition leaves out who has it already."""
-        answer = await self._http.insist("GET", f"{CLIENT}/rooms/{_quoted(room_id)}/members?not_membership=leave")
-        present = {"join", "invite"}
-        users = [event["state_key"] for event in answer["chunk"] if event["content"]["membership"] in present]
-        await self._query(users)
-        for _ in range(CLAIMS):
-            missing = self._olm.get_missing_sessions(users)
-            if not missing:
-                break
-            # nio leaves out for good whoever has no key at this moment; a busy server may have one a moment later.
-            await self._claim(missing)
-        shared: set[tuple[str, str]] = set()
-        parts = self._olm.share_group_session_parallel(room_id, users, ignore_unverified_devices=True)
-        for devices, body in parts:
-            await self._send_to_device("m.room.encrypted", body)
-            shared |= devices
-        session = self._olm.outbound_group_sessions.get(room_id)
-        if session is not None:  # Somebody came or left meanwhile: nio has dropped it, and we begin again.
-            session.users_shared_with |= shared
-            session.shared = True
-
-    async def _query(self, users: list[str]) -> None:
-        answer = await self._http.insist("POST", f"{CLIENT}/keys/query", {"device_keys": {user: [] for user in users}})
-        await self._client.receive_response(KeysQueryResponse(answer["device_keys"], answer.get("failures", {})))
-
-    async def _claim(self, devices: dict[str, list[str]]) -> None:
-        wanted = {user: dict.fromkeys(ids, "signed_curve25519") for user, ids in devices.items()}
-        answer = await self._http.insist("POST", f"{CLIENT}/keys/claim", {"one_time_keys": wanted})
-        await self._client.receive_response(KeysClaimResponse(answer["one_time_keys"], answer.get("failures", {})))
-
-    async def _send_to_device(self, event_type: str, body: Json) -> None:
-        await self._http.insist("PUT", f"{CLIENT}/sendToDevice/{event_type}/{secrets.token_hex(8)}", body)
-
-    def _public_part(self, usage: str, seed: Ed25519PrivateKey) -> Json:
-        public = _public(seed)
-        return {"user_id": self.user_id, "usage": [usage], "keys": {f"ed25519:{public}": public}}
-
-    def _sign(self, value: Json, seed: Ed25519PrivateKey) -> None:
-        bare = {name: inner for name, inner in value.items() if name != "signatures"}
-        signature = _unpadded(seed.sign(Api.to_canonical_json(bare).encode()))
-        value.setdefault("signatures", {}).setdefault(self.user_id, {})[f"ed25519:{_public(seed)}"] = signature
-
-
-class _Http:
-    """Requests to one homeserver. Every failure is Transient or Refused."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._headers: dict[str, str] = {}
-        self._session = aiohttp.ClientSession()
-
-    def authorize(self, token: str) -> None:
-        """Use this access token from now on."""
-        self._headers = {"Authorization": f"Bearer {token}"}
-
-    async def once(
-        self, method: str, path: str, body: Json | None = None, *, within_s: float = REQUEST_WITHIN_S
-    ) -> Json:
-        """Make one request. Raises Transient or Refused."""
-        timeout = aiohttp.ClientTimeout(total=within_s)
-        request = self._session.request(method, self.url + path, json=body, headers=self._headers, timeout=timeout)
-        try:
-            async with request as response:
-                status, answer = response.status, await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as trouble:
-            raise Transient(f"{method} {path.partition('?')[0]}: {trouble!r}") from trouble
-        if status < 400:
-            return answer if isinstance(answer, dict) else {"": answer}
-        if not isinstance(answer, dict):
-            answer = {}
-        what = f"{method} {path.partition('?')[0]}: {status} {answer.get('errcode')} {answer.get('error')}"
-        if status == 429 or status >= 500:
-            raise Transient(what, retry_after_s=answer.get("retry_after_ms", 0) / 1000 or None)
-        raise Refused(what, code=str(answer.get("errcode", "")), status=status)
-
-    async def insist(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Make a request that may be repeated until it is answered, for a minute and a half. Raises like `once`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + INSIST_FOR_S
-        while True:
-            try:
-                return await self.once(method, path, body)
-            except Transient as trouble:
-                pause = trouble.retry_after_s or RETRY_AFTER_S
-                if loop.time() + pause > deadline:
-                    raise
-                await asyncio.sleep(pause)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._session.close()
-
-
-def _quoted(part: str) -> str:
-    return quote(part, safe="")
-
-
-def _unpadded(value: bytes) -> str:
-    return base64.b64encode(value).decode().rstrip("=")
-
-
-def _public(seed: Ed25519PrivateKey) -> str:
-    return _unpadded(seed.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
