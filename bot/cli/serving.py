@@ -135,10 +135,18 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="End after the conversation; exit 0 only if all of it arrived.")
     ] = False,
+    day: Annotated[
+        bool, typer.Option("--day", help="A whole working day instead: eight customers, three mechanics, two desks.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="With --day: write the transcript there, as Markdown.")
+    ] = None,
 ) -> None:
-    """Start a real server, the bot, a customer and a mechanic on this machine, and show a conversation."""
-    from bot.demo import script  # noqa: PLC0415 - the demo needs what production does not have
+    """Start a real server, the bot, customers and mechanics on this machine, and show what they write to each other."""
+    from bot.demo import day as whole_day  # noqa: PLC0415 - the demo needs what production does not have
+    from bot.demo import script  # noqa: PLC0415
 
     logs.configure("error", "console")
-    if not asyncio.run(until_signal(script.run(once=once))) and once:
+    play = whole_day.run(once=once, file=file) if day else script.run(once=once)
+    if not asyncio.run(until_signal(play)) and once:
         raise typer.Exit(1)

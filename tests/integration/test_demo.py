@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.conftest import require
 from tests.waiting import PatientPeer, until
 
 DEMO = (sys.executable, "-m", "bot", "demo")
+DAY = Path(__file__).parents[2] / "docs" / "day.md"
 
 
 def _loadable(file: Path) -> Any:
@@ -59,3 +61,27 @@ async def test_a_person_can_join_and_ctrl_c_leaves_nothing(tmp_path: Path, synap
 
     assert not file.exists()
     assert list(temporary.iterdir()) == []
+
+
+async def test_a_working_day_goes_as_its_page_tells(tmp_path: Path, synapse: object) -> None:
+    require(synapse is not None, "matrix-synapse")
+    page = tmp_path / "day.md"
+    process = await asyncio.create_subprocess_exec(
+        *(*DEMO, "--day", "--once", "--out", page),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 600)
+    assert process.returncode == 0, output.decode()
+    assert list(tmp_path.iterdir()) == [page]
+    told = shape(page.read_text(encoding="utf-8"))
+    assert told == shape(DAY.read_text(encoding="utf-8")), "botschaft demo --day --once --out docs/day.md"
+
+
+def shape(page: str) -> list[str]:
+    """Return the lines without what is another number each time: times, codes, and how long something took."""
+    for what in (r"\d\d:\d\d", r"\b\d\d\.\d\d\. ", r"(?<=[cC]ode: )\d{4}", r"(?<=!abholung )\d{4}"):
+        page = re.sub(what, "#", page)
+    page = re.sub(r"\d+(?= (Min|Std))", "#", page)
+    return re.sub(r"(?<=Prüfzeichen )[\w-]+", "#", page).splitlines()

@@ -1,0 +1,48 @@
+"""The board as a mechanic has it on the phone: the list of rooms that the server gives to an app."""
+
+import json
+import re
+from urllib.parse import quote
+
+from bot.demo.stage import Player
+from bot.demo.telling import Missed
+
+
+async def room_list(player: Player) -> list[tuple[str, str, str, str]]:
+    """Return name, whether in the Space, unread messages and mentions of each room, as a fresh login gets them."""
+    only = quote(json.dumps({"room": {"timeline": {"limit": 1}}}))
+    joined = (await player.peer.call("GET", f"/_matrix/client/v3/sync?filter={only}"))["rooms"]["join"]
+    states = {room_id: room["state"]["events"] + room["timeline"]["events"] for room_id, room in joined.items()}
+    children = {
+        event["state_key"]
+        for events in states.values()
+        for event in events
+        if event["type"] == "m.space.child" and event["content"]
+    }
+    rows = []
+    for room_id, room in joined.items():
+        name = next((event["content"]["name"] for event in states[room_id] if event["type"] == "m.room.name"), "")
+        unread = str(room["unread_notifications"]["notification_count"])
+        mentions = str(_mentions(player, room_id))
+        rows.append((name, "✓" if room_id in children else "", unread, mentions))
+    return sorted(rows, key=lambda row: ("".join(re.findall(r"\d+", row[0])), row[0]))
+
+
+def _mentions(player: Player, room_id: str) -> int:
+    """Count the messages since somebody's own last one that name them."""
+    count = 0
+    for seen in player.peer.seen:
+        if seen.room_id == room_id:
+            user = player.person.mxid
+            count = (
+                0 if seen.sender == user else count + (user in seen.content.get("m.mentions", {}).get("user_ids", []))
+            )
+    return count
+
+
+async def room_called(player: Player, name: str) -> str:
+    """Return the room of this name that somebody is in. Raises Missed if there is none."""
+    for room in await player.peer.rooms():
+        if (await player.peer.state(room, "m.room.name") or {}).get("name") == name:
+            return room
+    raise Missed(f"the room {name}, for {player.name}")
