@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from bot.demo.peer import Peer
 from bot.demo.synapse import LocalSynapse
@@ -20,13 +20,16 @@ from tests.business import Account, Business, a_business
 from tests.canary import overhear, overhearing
 from tests.waiting import PatientPeer
 
-settings.register_profile("untimed", settings.default, deadline=None)
+settings.register_profile("untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # no test asserts speed
 
 MEMORY = Path("/dev/shm")
 ROOM_NEEDED = 4 * 1024**3
 
-LONGEST = ("test_crash_table.py", "test_model.py", "test_anything.py", "test_leak.py", "test_fidelity.py")
+LONGEST = (
+    *("test_crash_table.py", "test_anything.py", "test_model.py", "test_key_crashes.py", "test_fuzz.py"),
+    *("test_leak.py", "test_fidelity.py"),
+)
 
 MakeUser = Callable[..., Awaitable[Account]]
 MakePeer = Callable[..., Awaitable[Peer]]

@@ -30,7 +30,7 @@ async def an_admin(answer: Answer) -> AsyncIterator[Admin]:
     app.router.add_route("*", "/{tail:.*}", handle)
     server = TestServer(app)
     await server.start_server()
-    admin = Admin(str(server.make_url("/")), TOKEN, timeout_s=2)
+    admin = Admin(str(server.make_url("/")), TOKEN, timeout_s=60)
     try:
         yield admin
     finally:

@@ -191,7 +191,7 @@ async def test_a_content_or_a_tree_that_cannot_be_read_is_a_clear_stop(tmp_path:
 SIZE = 11
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(["flip", "drop", "swap", "add"]), st.data())
 async def test_any_flipped_bit_and_any_dropped_swapped_or_added_row_is_found_and_named(
     tmp_path_factory: pytest.TempPathFactory, how: str, data: st.DataObject
