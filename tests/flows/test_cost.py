@@ -14,14 +14,20 @@ from tests.flows.world import ANNA, JAN, World
 
 
 async def cost(world: World, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Handle what waits in Anna's lane; return the requests, the ways to a database thread, and the statements."""
+    """Handle what waits in Anna's lane; return the requests, the ways to a database thread, and the statements.
+
+    No statement may read a whole table: while it did, nothing else would run.
+    """
     count: Counter[str] = Counter()
+    said: dict[str, int] = {}
 
     def watch(kind: Any, name: str, what: str) -> None:
         method = getattr(kind, name)
 
         def counted(*arguments: Any) -> Any:
             count[what] += 1
+            if name in {"run", "all"}:
+                said[arguments[1]] = len(arguments) - 2
             return method(*arguments)
 
         monkeypatch.setattr(kind, name, counted)
@@ -34,7 +40,11 @@ async def cost(world: World, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name in ("run", "run_many", "all"):
         watch(Tx, name, "statements")
     await Dispatch(world.around).handle(item)
+    monkeypatch.undo()
     count["requests"] = len(world.server.calls) - before
+    for sql, values in said.items():
+        steps = [row[3] for row in await world.database.all(f"EXPLAIN QUERY PLAN {sql}", *[None] * values)]
+        assert not [step for step in steps if step.startswith("SCAN")], sql
     return count
 
 
