@@ -48,7 +48,8 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
             guest = item.sender != await rooms.user_of(tx, customer)
             if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay", tx):
                 raise Mistake("case.third_person")
-            plan, lanes = await _decided(tx, around, item, customer, message)
+            person = await _person(tx, around, item, customer) if guest else customer
+            plan, lanes = await _decided(tx, around, item, customer, person, message)
             quiet = await blocking.is_muted(tx, around, customer)
             item = await around.plan(tx, item, plan | {"guest": guest, "quiet": quiet})
         around.bookkeeping.lanes_changed(lanes)
@@ -76,10 +77,9 @@ DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
 
 
 async def _decided(
-    tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message
+    tx: Tx, around: Surroundings, item: Item, customer: CustomerId, person: CustomerId, message: Message
 ) -> tuple[dict[str, Any], list[Lane]]:
     """T1b: what is done with it, and the lanes in which more follows. What is taken back is so from now on."""
-    person = await _person(tx, around, item, customer)
     if item.sender not in around.rules.staff:
         await languages.settle(tx, around, person, message)
     lanes = await withdrawing.take(tx, around, item, person, message)
@@ -92,7 +92,7 @@ async def _decided(
 
 
 async def _person(tx: Tx, around: Surroundings, item: Item, customer: CustomerId) -> CustomerId:
-    """Return who wrote it: what they agree to is theirs alone, whosever room it is."""
+    """Return which guest wrote it: what they agree to is theirs alone, whosever room it is."""
     if around.privacy is None or item.sender in around.rules.staff:
         return customer
     return await rooms.make_customer(tx, item.sender, around.now())

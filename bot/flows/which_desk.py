@@ -59,12 +59,14 @@ async def answered(
     Raises:
         Hold: what follows the opening of the case is not done, and would write over what the move writes.
     """
-    if message.kind not in {Kind.TEXT, Kind.POLL_VOTE} or item.sender != await rooms.user_of(tx, customer):
+    if message.kind not in {Kind.TEXT, Kind.POLL_VOTE}:
         return None
     asked = await desk_questions.open_of(tx, customer)
     chosen = _chosen(asked, message) if asked else None
     if asked is None or chosen is None:
         return await _answered_before(tx, around, item)
+    if item.sender != await rooms.user_of(tx, customer):
+        return None
     opened = await arrivals.get(tx, derived_item_id(around.key, "opened", str(asked.case)))
     if opened and opened.state is ItemState.NEW and around.now() - item.arrived_at < PATIENCE:
         raise Hold("the case is still being announced", retry_after_s=0.5)

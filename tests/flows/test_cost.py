@@ -75,4 +75,4 @@ async def test_an_answer_is_one_request_and_two_commits(world: World, monkeypatc
     assert world.server.rooms[chat].texts()[-1] == "Oder um zehn"
     assert spent["requests"] == 1
     assert spent["ways"] == 4
-    assert spent["statements"] <= 10
+    assert spent["statements"] <= 11
