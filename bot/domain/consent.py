@@ -6,15 +6,15 @@ Sources: Art. 7 GDPR; EDPB guidelines 05/2020. A consent belongs to a person and
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from bot.domain.ids import CaseNumber, CustomerId, EventId
 from bot.domain.ledger.entries import LedgerKind
-from bot.domain.purpose import PurposeId
+from bot.domain.purpose import NAMED, PurposeId
 
 
 class Standing(StrEnum):
@@ -67,13 +67,16 @@ def after(before: Standing, kind: LedgerKind) -> Standing | None:
     return _RESULTS[kind] if before in _ALLOWED.get(kind, ()) else None
 
 
+ANY_CASE: Final = CaseNumber(0)
+"""The case of a consent that is about no case in particular."""
+
 Position = tuple[int, int]
 """The place of an item among all that arrived: what somebody said later counts, whenever it could be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """Where one person stands about one purpose, and what that rests on."""
+    """Where one person stands about one purpose, and what that rests on. `case`: it is about that case alone."""
 
     customer: CustomerId
     purpose: PurposeId
@@ -87,15 +90,19 @@ class Consent:
     decision: EventId | None = None  # the customer's own event
     arrived: Position = (0, 0)
     used_at: datetime | None = None
+    case: CaseNumber = ANY_CASE
 
 
-def folded(facts: Iterable[tuple[PurposeId, LedgerKind]]) -> dict[PurposeId, Standing]:
-    """Return where a person stands about each purpose, from what is on record about them, oldest first."""
-    found: dict[PurposeId, Standing] = {}
-    for purpose, kind in facts:
-        standing = after(found.get(purpose, Standing.NONE), kind)
+Matter = TypeVar("Matter", bound=Hashable)
+
+
+def folded(facts: Iterable[tuple[Matter, LedgerKind]]) -> dict[Matter, Standing]:
+    """Return where a person stands about each matter, from what is on record about them, oldest first."""
+    found: dict[Matter, Standing] = {}
+    for matter, kind in facts:
+        standing = after(found.get(matter, Standing.NONE), kind)
         if standing is not None:
-            found[purpose] = standing
+            found[matter] = standing
     return found
 
 
@@ -181,6 +188,18 @@ def _named(rest: str, purposes: Mapping[str, PurposeId]) -> PurposeId | None:
     return purposes[found[0]] if found else None
 
 
+LONGEST_NAMED: Final = 300
+"""Characters of each thing that staff fill into a question about one case."""
+
+
+def named_in(rest: str, names: Iterable[str]) -> dict[str, str] | None:
+    """Return what is filled into a question about one case: its parts in order, between semicolons or on lines."""
+    wanted = [name for name in NAMED if name in names]
+    parts = [" ".join(part.split()) for part in re.split(r"[;\n]", rest)]
+    fits = len(parts) == len(wanted) and all(part and len(part) <= LONGEST_NAMED for part in parts)
+    return dict(zip(wanted, parts, strict=True)) if fits else None
+
+
 _AGE: Final = re.compile(
     r"\b(?:ich bin|bin|i am|i'm|i’m)\s+(?:erst|gerade|nur|only|just)?\s*(\d{1,2})\b"
     r"(?=\s*(?:$|[.,!;)]|jahre|j\.|years|yrs|und|and))"
@@ -220,13 +239,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is known of a person when somebody wants to ask them. `session_over`: a case of theirs was closed before."""
+    """What is known of a person when somebody wants to ask them. `session_over`: a case of theirs was closed before.
+
+    `one_case`: the question is about one case; `standing` is about that case then, and another case is no repetition.
+    """
 
     standing: Standing
     asked: Sequence[Asked]
     session_over: bool
     under_age: bool
     suppressed: bool
+    one_case: bool = False
 
 
 def may_ask(
@@ -248,7 +271,7 @@ def may_ask(
         return NotNow.QUESTION_OPEN
     if any(question.case == case for question in situation.asked):
         return NotNow.ASKED_IN_THIS_CONTACT
-    is_new = situation.standing is Standing.SUPERSEDED
+    is_new = situation.standing is Standing.SUPERSEDED or situation.one_case
     if not is_new and any(q.purpose == purpose and now - q.at < reask_after for q in situation.asked):
         return NotNow.TOO_SOON
     return None

@@ -124,6 +124,11 @@ class Purpose:
         return Basis.CONSENT in self.bases
 
     @property
+    def ends_with_case(self) -> bool:
+        """A consent to it is over when its case is: what is passed on for a case is passed on while it lasts."""
+        return self.default is Default.PER_CASE and self.category is Category.SHARING
+
+    @property
     def is_offered(self) -> bool:
         """It is asked for and shown."""
         return self.default is not Default.NOT_OFFERED
@@ -263,7 +268,10 @@ ANSWERS: Final[Mapping[str, frozenset[str]]] = {
 }
 """The texts that must exist besides the questions, and the values that each may leave open."""
 
-PER_CASE: Final = frozenset({"case", "what", "recipient", "reason"})
+NAMED: Final = ("what", "recipient", "reason")
+"""What staff fill into a question about one case, in this order, as far as its text asks for it."""
+
+PER_CASE: Final = frozenset({"case", *NAMED})
 """The values that a question about one case leaves open."""
 
 

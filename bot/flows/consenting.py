@@ -4,6 +4,7 @@ The registered text is an ordinary message; the poll is a second, short event th
 `domain.consent` says, while the question is open, of the current words, and encrypted, from the person who was asked.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +13,13 @@ import structlog
 from bot.domain import consent
 from bot.domain.arrival import Item, ItemKind, aside_lane
 from bot.domain.case import Case, CaseState
-from bot.domain.consent import NO, YES, Answer, Consent, NotNow, Situation, Standing
+from bot.domain.consent import ANY_CASE, NO, YES, Answer, Consent, NotNow, Situation, Standing
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import CustomerId, EventId, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId, derived_item_id
 from bot.domain.ledger.entries import Entry, LedgerKind, Value
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.poll import Poll
-from bot.domain.purpose import Privacy, PurposeId
+from bot.domain.purpose import NAMED, Privacy, PrivacyText, PurposeId, digest
 from bot.flows import expiring
 from bot.flows.expiring import validity_of
 from bot.flows.reaching import reachable_room
@@ -48,32 +49,52 @@ async def ask(around: Surroundings, item: Item, case: Case, rest: str) -> None:
 
 
 async def _asked_by_staff(tx: Tx, around: Surroundings, item: Item, case: Case, rest: str) -> dict[str, Any]:
-    purpose = words_of(around).get(rest.strip().casefold())
+    word, _, details = rest.strip().partition(" ")
+    purpose = words_of(around).get(word.casefold())
     if around.privacy is None or purpose is None:
         words = ", ".join(sorted(words_of(around))) or "–"
         return {"do": "nothing", "reply": around.say("consent.which", words=words)}
+    text = around.privacy.question(purpose, await around.language_of(tx, case.customer_id))
+    named = consent.named_in(details, text.names) if text.names else {}
+    if named is None or (details and not text.names):
+        return {"do": "nothing", "reply": _how_to_ask(around, word, text)}
+    if named and case.state is CaseState.CLOSED:
+        return {"do": "nothing", "reply": around.say("consent.not_asked", why=around.say("consent.why_case_closed"))}
     try:
         room = await reachable_room(around, case)
     except Mistake:
         why = around.say("consent.why_unreachable")
         return {"do": "nothing", "reply": around.say("consent.not_asked", why=why)}
-    refused = await _refused(tx, around, item, case, purpose)
+    refused = await _refused(tx, around, item, case, purpose, one_case=bool(named))
     if refused:
         why = around.say(f"consent.why_{refused.value}")
         return {"do": "nothing", "reply": around.say("consent.not_asked", why=why)}
-    plan = await _question(tx, around, item, case, purpose, room)
-    return plan | {"reply": around.say("consent.asked", purpose=title_of(around, purpose))}
+    plan = await _question(tx, around, item, case, purpose, room, named)
+    title = title_of(around, purpose, case=case.number if named else ANY_CASE)
+    return plan | {"reply": around.say("consent.asked", purpose=title)}
 
 
-async def _refused(tx: Tx, around: Surroundings, item: Item, case: Case, purpose: PurposeId) -> NotNow | None:
-    situation = await _situation(tx, around, case.customer_id, purpose)
+def _how_to_ask(around: Surroundings, word: str, text: PrivacyText) -> str:
+    """Say what has to stand behind the word: nothing, or what the question leaves open."""
+    parts = [around.say(f"consent.named_{name}") for name in NAMED if name in text.names]
+    if not parts:
+        return around.say("consent.nothing_more", word=word)
+    return around.say("consent.per_case", word=word, parts="; ".join(parts))
+
+
+async def _refused(
+    tx: Tx, around: Surroundings, item: Item, case: Case, purpose: PurposeId, *, one_case: bool
+) -> NotNow | None:
+    situation = await _situation(tx, around, case.customer_id, purpose, case.number if one_case else ANY_CASE)
     return consent.may_ask(
         purpose, situation, case=case.number, now=item.arrived_at, reask_after=around.rules.reask_after
     )
 
 
-async def _situation(tx: Tx, around: Surroundings, person: CustomerId, purpose: PurposeId) -> Situation:
-    known = await consents.find(tx, person, purpose)
+async def _situation(
+    tx: Tx, around: Surroundings, person: CustomerId, purpose: PurposeId, only_case: CaseNumber = ANY_CASE
+) -> Situation:
+    known = await consents.find(tx, person, purpose, only_case)
     mark = suppression.mark_of(around.suppression_key, await rooms.user_of(tx, person))
     asked = await questions.asked(tx, person)
     theirs = await cases.all_of(tx, person)
@@ -83,22 +104,33 @@ async def _situation(tx: Tx, around: Surroundings, person: CustomerId, purpose: 
         session_over=bool(asked) or any(case.state is CaseState.CLOSED or case.previous for case in theirs),
         under_age=await consents.is_under_age(tx, person),
         suppressed=await suppression.is_blocked(tx, mark, purpose),
+        one_case=only_case != ANY_CASE,
     )
 
 
 async def _question(
-    tx: Tx, around: Surroundings, item: Item, case: Case, purpose: PurposeId, room: RoomId
+    tx: Tx,
+    around: Surroundings,
+    item: Item,
+    case: Case,
+    purpose: PurposeId,
+    room: RoomId,
+    named: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write a question down (part of T1b) and return the plan that poses it."""
     assert around.privacy is not None
     text = around.privacy.question(purpose, await around.language_of(tx, case.customer_id))
-    if text.names:
-        return {"do": "nothing", "reply": around.say("consent.per_case")}
     asked = Question(
         *(0, case.customer_id, purpose, case.number, room, text.sha256, text.version, text.language, None, None),
-        *("open", False, around.now()),
+        *("open", False, around.now(), named),
     )
     return {"do": "question", "question": await questions.add(tx, item.id, asked), "reply": ""}
+
+
+def _shown(text: PrivacyText, question: Question) -> str:
+    """Return the words of a question as they are sent."""
+    values = {"case": str(question.case), **question.named}
+    return text.filled(**{name: values[name] for name in text.names})
 
 
 async def pose(around: Surroundings, item: Item) -> bool:
@@ -108,11 +140,11 @@ async def pose(around: Surroundings, item: Item) -> bool:
     text = await privacy_texts.registered(around.database, question.sha256)
     say = around.texts.render
     poll = Poll(
-        say("consent.poll", question.language, purpose=title_of(around, question.purpose, question.language)),
+        say("consent.poll", question.language, purpose=_title(around, question, question.language)),
         ((YES, say("consent.yes", question.language)), (NO, say("consent.no", question.language))),
     )
     try:
-        said = await around.send(item, "question", question.room_id, Outgoing(text.text))
+        said = await around.send(item, "question", question.room_id, Outgoing(_shown(text, question)))
         outgoing = Outgoing(poll.question, poll=poll, replies_to=said)
         voted_on = await around.send(item, "poll", question.room_id, outgoing)
     except Refused as error:
@@ -134,6 +166,7 @@ async def _record_asked(
         return
     await questions.set_events(tx, question.id, said, poll)
     details: dict[str, Value] = {"question": said, "poll": poll, "room": question.room_id, "case": question.case}
+    details |= await _about_case(tx, question)
     asked = _consent_of(around, question, item)
     await consents.record(tx, LedgerKind.REQUESTED, asked, details, now=around.now())
     await _add_item(tx, around, question, "question_over", due_at=around.now() + around.rules.question_lasts)
@@ -153,7 +186,20 @@ def _consent_of(around: Surroundings, question: Question, item: Item, decision: 
         purpose_sha256=around.privacy.purposes[question.purpose].sha256,
         decision=decision,
         arrived=item.position,
+        case=question.only_case,
     )
+
+
+async def _about_case(tx: Tx, question: Question) -> dict[str, Value]:
+    """Return what stands in the entries about a question for one case: what was filled in, and what came of it."""
+    if not question.named:
+        return {}
+    text = await privacy_texts.registered(tx, question.sha256)
+    return {**question.named, "shown_sha256": digest(_shown(text, question))}
+
+
+def _title(around: Surroundings, question: Question, language: str = "") -> str:
+    return title_of(around, question.purpose, language, question.only_case)
 
 
 # ----------------------------------------------------------------------------------------------------------- answering
@@ -223,7 +269,7 @@ async def _say_yes(tx: Tx, around: Surroundings, item: Item, question: Question,
     mark = suppression.mark_of(around.suppression_key, item.sender)
     await suppression.lift(tx, mark, question.purpose, around.now())
     text = around.privacy.confirmation(question.language).filled(
-        purpose=title_of(around, question.purpose, question.language),
+        purpose=_title(around, question, question.language),
         date=shown_time(around, item, question.language),
         question_version=question.version,
         fingerprint=entry.fingerprint,
@@ -234,7 +280,9 @@ async def _say_yes(tx: Tx, around: Surroundings, item: Item, question: Question,
 
 async def _agreed_before(tx: Tx, question: Question) -> bool:
     facts = [entry.fact for entry in await ledger.of_subject(tx, question.customer) if entry.fact]
-    return any(f.kind is LedgerKind.GIVEN and f.details.get("purpose") == question.purpose for f in facts)
+    matter = (question.purpose, question.only_case)
+    given = [fact.details for fact in facts if fact.kind is LedgerKind.GIVEN]
+    return any((said.get("purpose"), said.get(consents.ONLY_CASE, ANY_CASE)) == matter for said in given)
 
 
 async def _say_no(tx: Tx, around: Surroundings, item: Item, question: Question, message: Message) -> dict[str, Any]:
@@ -242,7 +290,7 @@ async def _say_no(tx: Tx, around: Surroundings, item: Item, question: Question, 
     await _record_answer(tx, around, item, question, message, LedgerKind.REFUSED)
     next_time = question.asked_at + around.rules.reask_after
     text = around.privacy.text("consent_refused", question.language).filled(
-        purpose=title_of(around, question.purpose, question.language),
+        purpose=_title(around, question, question.language),
         next_time=next_time.strftime("%d.%m.%Y" if question.language == "de" else "%Y-%m-%d"),
     )
     return _concluded(question, text, "case.consent_refused")
@@ -253,7 +301,7 @@ async def _record_answer(
 ) -> Entry | None:
     """Everything that shows later what was asked, what was said, by whom and when."""
     form = "vote" if message.kind is Kind.POLL_VOTE else "reply" if message.replies_to else "command"
-    details = {
+    details: dict[str, Value] = {
         "question": question.text_event,
         "poll": question.poll_event,
         "event": item.event_id,
@@ -263,11 +311,11 @@ async def _record_answer(
         "words": (message.words or ", ".join(message.vote))[:LONGEST_WORDS],
         "written_at": message.sent_at.isoformat(timespec="milliseconds"),
         "device": "unsigned" if message.unsigned_device else "signed",
-    }
+    } | await _about_case(tx, question)
     await questions.close(tx, question.id, "decided")
     answered = _consent_of(around, question, item, item.event_id)
     entry = await consents.record(tx, kind, answered, details, now=around.now())
-    known = await consents.find(tx, question.customer, question.purpose)
+    known = await consents.find(tx, question.customer, question.purpose, question.only_case)
     if known and known.standing is Standing.GIVEN:
         await expiring.watch(tx, around, known)
     return entry
@@ -285,7 +333,7 @@ async def conclude(around: Surroundings, item: Item) -> None:
     await around.send(item, "confirmation", item.room_id, Outgoing(item.plan["text"], notice=True))
     case = await cases.get(around.database, question.case)
     if case.room_id:
-        told = around.say_at(case.desk, item.plan["staff"], purpose=title_of(around, question.purpose))
+        told = around.say_at(case.desk, item.plan["staff"], purpose=_title(around, question))
         await around.send(item, "staff", case.room_id, Outgoing(told, notice=True))
     await _finish(around, item)
 
@@ -314,7 +362,7 @@ async def _defer(tx: Tx, around: Surroundings, item: Item, question: Question) -
     if not question.is_open:
         return
     await questions.close(tx, question.id, "outdated")
-    known = await consents.find(tx, question.customer, question.purpose)
+    known = await consents.find(tx, question.customer, question.purpose, question.only_case)
     if known:
         details = {"question": question.text_event}
         await consents.record(tx, LedgerKind.DEFERRED, known, details, now=around.now())
@@ -328,14 +376,14 @@ async def _wished(
     case = await cases.latest_of(tx, person)
     if purpose is None or case is None or around.privacy is None:
         return None
+    text = around.privacy.question(purpose, await around.language_of(tx, person))
     situation = await _situation(tx, around, person, purpose)
-    if situation.standing is Standing.GIVEN:
+    if situation.standing is Standing.GIVEN or text.names:  # what only staff can fill in is for them to read
         return None
     open_one = any(question.is_open for question in situation.asked)
     if situation.under_age or open_one or not situation.session_over or not message.encrypted:
         return {"also": around.privacy.text("consent_unclear", await around.language_of(tx, person)).filled()}
-    plan = await _question(tx, around, item, case, purpose, item.room_id)
-    return plan if plan["do"] == "question" else None
+    return await _question(tx, around, item, case, purpose, item.room_id, {})
 
 
 async def pose_wished(around: Surroundings, item: Item) -> None:
@@ -393,12 +441,13 @@ def _is_current(privacy: Privacy, question: Question) -> bool:
 
 async def _add_item(
     tx: Tx, around: Surroundings, question: Question, name: str, *, due_at: datetime | None = None
-) -> None:
-    """Have a question looked at again, now or when it is due."""
+) -> Lane:
+    """Have a question looked at again, now or when it is due; returns its lane."""
+    lane = aside_lane(f"question:{question.id}")
     await arrivals.add(
         tx,
         item_id=derived_item_id(around.key, name, str(question.id)),
-        lane=aside_lane(f"question:{question.id}"),
+        lane=lane,
         room=question.room_id,
         kind=ItemKind.QUESTION,
         sender=around.rules.me,
@@ -407,6 +456,19 @@ async def _add_item(
         body={"question": question.id},
         due_at=due_at,
     )
+    return lane
+
+
+async def end_with_case(tx: Tx, around: Surroundings, case: Case) -> list[Lane]:
+    """Part of the commit that closes a case: what holds as long as it lasts is over. Returns lanes with more to do."""
+    for known in await consents.of_customer(tx, case.customer_id) if around.privacy else []:
+        purpose = around.privacy.purposes.get(known.purpose) if around.privacy else None
+        if purpose and purpose.ends_with_case and known.case == case.number and known.standing is Standing.GIVEN:
+            await expiring.lapse(tx, around, known, "case_closed")
+    question = await questions.open_of(tx, case.customer_id)
+    if question is None or question.only_case != case.number:
+        return []
+    return [await _add_item(tx, around, question, "question_outdated")]
 
 
 async def _publish(tx: Tx, around: Surroundings, privacy: Privacy) -> None:

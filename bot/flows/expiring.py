@@ -8,7 +8,7 @@ from datetime import datetime
 
 from bot.domain.arrival import Item, ItemKind, aside_lane, customer_lane
 from bot.domain.consent import Consent, Standing, Validity
-from bot.domain.ids import CustomerId, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, RoomId, derived_item_id
 from bot.domain.ledger.entries import LedgerKind, Value, stamp
 from bot.domain.purpose import Privacy, PrivacyText, Purpose, PurposeId
 from bot.flows.surroundings import Surroundings
@@ -63,7 +63,7 @@ async def watch(tx: Tx, around: Surroundings, known: Consent) -> None:
         sender=around.rules.me,
         sent_at=around.now(),
         arrived_at=around.now(),
-        body={"person": known.customer, "purpose": known.purpose, "entry": known.entry},
+        body={"person": known.customer, "purpose": known.purpose, "case": known.case, "entry": known.entry},
         due_at=end.at,
     )
 
@@ -71,7 +71,8 @@ async def watch(tx: Tx, around: Surroundings, known: Consent) -> None:
 async def expire(around: Surroundings, item: Item) -> None:
     """End a consent whose time has come, with all that was going to be sent for it; one that was used goes on."""
     async with around.database.transaction() as tx:
-        known = await consents.find(tx, CustomerId(item.body["person"]), PurposeId(item.body["purpose"]))
+        person, case = CustomerId(item.body["person"]), CaseNumber(item.body["case"])
+        known = await consents.find(tx, person, PurposeId(item.body["purpose"]), case)
         stands = known is not None and known.standing is Standing.GIVEN and known.entry == item.body["entry"]
         purpose = around.privacy.purposes.get(known.purpose) if around.privacy and known else None
         end = end_of(purpose, known) if purpose and known and stands else None

@@ -38,7 +38,7 @@ async def join(order: Order) -> None:
         await cases.change(tx, there.number, **_more(here, there))
         owes = here.state is CaseState.OWED
         lanes = await states.turn(tx, around, there.number, Turn.CUSTOMER_WROTE if owes else Turn.REOPENED)
-        await states.turn(tx, around, here.number, Turn.CLOSED)
+        lanes = [*lanes, *await states.turn(tx, around, here.number, Turn.CLOSED)]
         await cases.set_merged(tx, here.number, there.number)
         await cases.touch(tx, there.number, around.now())
         await arrivals.finish(tx, item)

@@ -54,7 +54,7 @@ async def _line(tx: Tx, around: Surroundings, known: Consent, language: str) -> 
     return around.texts.render(
         "consent.line",
         language,
-        purpose=title_of(around, known.purpose, language),
+        purpose=title_of(around, known.purpose, language, known.case),
         standing=around.texts.render(f"consent.standing_{known.standing.value}", language),
         date=day,
         version=known.text_version,

@@ -11,6 +11,7 @@ from typing import Final
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
 from bot.domain.case import Case, CaseState, Turn, begins_anew, turned
 from bot.domain.ids import CaseNumber, Lane, UserId, derived_item_id
+from bot.flows import consenting
 from bot.flows.surroundings import Rules, Surroundings
 from bot.store import arrivals, cases, pickups
 from bot.store.database import Tx
@@ -31,6 +32,8 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
     anew = begins_anew(case.phase, phase, happened) or case.since is None
     if anew or phase != case.phase:
         await cases.set_state(tx, number, phase, around.now() if anew else case.since or around.now())
+    closes = phase.state is CaseState.CLOSED and case.state is not CaseState.CLOSED
+    ended = await consenting.end_with_case(tx, around, case) if closes else []
     lanes = [room_lane(case.room_id)] if case.room_id and case.archived_at else []
     if lanes and phase.state is not CaseState.CLOSED:
         await cases.set_archived(tx, number, None)
@@ -38,7 +41,7 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
     if phase != case.phase or anew or lanes:
         case = await cases.get(tx, number)
     await start_clock(tx, around, case)
-    return lanes
+    return [*lanes, *ended]
 
 
 async def start_clock(tx: Tx, around: Surroundings, case: Case) -> None:

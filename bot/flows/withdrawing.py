@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from bot.domain import consent
 from bot.domain.arrival import Item, ItemKind, ItemState, aside_lane, customer_lane
-from bot.domain.consent import Answer, Consent, Standing, Withdrawal
+from bot.domain.consent import ANY_CASE, Answer, Consent, Standing, Withdrawal
 from bot.domain.errors import Refused
-from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, Lane, RoomId, derived_item_id
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Forged, Kind, Message, NoKey, Outgoing, Reading, Untrusted
 from bot.domain.purpose import PurposeId
@@ -39,7 +39,7 @@ SPOKEN: Final = frozenset(Kind) - {Kind.DELETION, Kind.REACTION, Kind.POLL_VOTE,
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What somebody takes back (None: all), how they did, in which words, and from what kind of device.
+    """What somebody takes back (None: all; in one case alone), how, in which words, and from what kind of device.
 
     `device`: signed, unsigned, unbelieved (unsigned, where only signed ones are heard), unknown (none of theirs that we
     know or can learn of), or none (it was not encrypted, or staff recorded it).
@@ -49,6 +49,7 @@ class Taken:
     form: str
     words: str = ""
     device: str = "none"
+    case: CaseNumber = ANY_CASE
 
     @property
     def in_doubt(self) -> bool:
@@ -70,19 +71,23 @@ async def recognised(tx: Tx, around: Surroundings, item: Item, person: CustomerI
     if message.kind in {Kind.DELETION, Kind.EDIT} and message.target:
         before = await _decided_by(tx, person, message.target)
         if before:
-            return Taken(before.purpose, "deletion" if message.kind is Kind.DELETION else "edit", message.body)
+            form = "deletion" if message.kind is Kind.DELETION else "edit"
+            return Taken(before.purpose, form, message.body, case=before.case)
     if message.kind is Kind.POLL_VOTE and message.target:
         question = await questions.of_event(tx, message.target)
         is_yes = consent.voted(message.vote) is Answer.YES
-        return Taken(question.purpose, "vote") if question and not is_yes and await _has(tx, person, question) else None
+        if question is None or is_yes or not await _has(tx, person, question):
+            return None
+        return Taken(question.purpose, "vote", case=question.only_case)
     if message.kind not in SPOKEN:
         return None
     said = consent.withdrawal_in(message.words, words_of(around))
     if said and not await _is_refusal(tx, person, message, said):
         return Taken(said.purpose, "words", message.words)
     if message.replies_to and consent.answer_in(message.words) is Answer.NO:
-        purpose = await _replied_to(tx, person, message)
-        return Taken(purpose, "reply", message.words) if purpose and await _stands(tx, person, purpose) else None
+        purpose, case = await _replied_to(tx, person, message)
+        if purpose and await _stands(tx, person, purpose, case):
+            return Taken(purpose, "reply", message.words, case=case)
     return None
 
 
@@ -92,22 +97,22 @@ async def _decided_by(tx: Tx, person: CustomerId, event: EventId) -> Consent | N
 
 
 async def _has(tx: Tx, person: CustomerId, question: questions.Question) -> bool:
-    return question.customer == person and await _stands(tx, person, question.purpose)
+    return question.customer == person and await _stands(tx, person, question.purpose, question.only_case)
 
 
-async def _stands(tx: Tx, person: CustomerId, purpose: PurposeId) -> bool:
-    known = await consents.find(tx, person, purpose)
+async def _stands(tx: Tx, person: CustomerId, purpose: PurposeId, case: CaseNumber) -> bool:
+    known = await consents.find(tx, person, purpose, case)
     return known is not None and known.standing is Standing.GIVEN
 
 
-async def _replied_to(tx: Tx, person: CustomerId, message: Message) -> PurposeId | None:
-    """Return the purpose of the question or the message of ours that this one answers."""
+async def _replied_to(tx: Tx, person: CustomerId, message: Message) -> tuple[PurposeId | None, CaseNumber]:
+    """Return the purpose (and the case) of the question or the message of ours that this one answers."""
     if message.replies_to is None:
-        return None
+        return None, ANY_CASE
     question = await questions.of_event(tx, message.replies_to)
     if question:
-        return question.purpose if question.customer == person else None
-    return await permits.purpose_of_event(tx, message.replies_to)
+        return (question.purpose if question.customer == person else None), question.only_case
+    return await permits.purpose_of_event(tx, message.replies_to), ANY_CASE
 
 
 async def _is_refusal(tx: Tx, person: CustomerId, message: Message, said: Withdrawal) -> bool:
@@ -148,7 +153,7 @@ async def _in_clear(tx: Tx, around: Surroundings, item: Item, person: CustomerId
     target = deletes if item.body.get("type") == "m.room.redaction" else edits
     if isinstance(target, str):
         before = await _decided_by(tx, person, EventId(target))
-        return Taken(before.purpose, "edit" if target == edits else "deletion") if before else None
+        return Taken(before.purpose, "edit" if target == edits else "deletion", case=before.case) if before else None
     body = content.get("body")
     if item.body.get("type") != "m.room.message" or not isinstance(body, str):
         return None
@@ -252,11 +257,12 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
         "room": item.room_id,
         "device": taken.device,
     }
-    ended = await _end(tx, around, item, person, taken.purpose, details)
+    ended = await _end(tx, around, item, person, taken, details)
     dropped = await arrivals.drop_news(tx, customer_lane(person), taken.purpose)
     cancelled, begun = await permits.cancel(tx, person, taken.purpose)
     mark = suppression.mark_of(around.suppression_key, await rooms.user_of(tx, person))
-    is_new = await suppression.block(tx, mark, taken.purpose, reason="withdrawal", now=now)
+    # What somebody does not want in one case they may still be asked about in another.
+    is_new = not taken.case and await suppression.block(tx, mark, taken.purpose, reason="withdrawal", now=now)
     if is_new and not ended:
         scope = taken.purpose or suppression.EVERYTHING
         await ledger.append(tx, LedgerKind.OBJECTED, {**details, "scope": scope}, subject=person, at=now)
@@ -266,6 +272,7 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
     body = {
         "person": person,
         "purposes": [known.purpose for known in ended if known.standing is Standing.GIVEN],
+        "cases": [known.case for known in ended if known.standing is Standing.GIVEN],
         "stopped": dropped + cancelled,
         "begun": begun,
         "language": ended[0].language if ended else await around.language_of(tx, person),
@@ -278,13 +285,15 @@ async def apply(tx: Tx, around: Surroundings, item: Item, person: CustomerId, ta
 
 
 async def _end(
-    tx: Tx, around: Surroundings, item: Item, person: CustomerId, purpose: PurposeId | None, details: dict[str, Any]
+    tx: Tx, around: Surroundings, item: Item, person: CustomerId, taken: Taken, details: dict[str, Any]
 ) -> list[Consent]:
     """Return what stood or was asked, as it was before. What was agreed to later than this was said stays."""
     ended: list[Consent] = []
     for known in await consents.of_customer(tx, person):
-        concerned = purpose in {None, known.purpose} and known.arrived < item.position
-        if concerned and await consents.record(tx, LedgerKind.WITHDRAWN, known, details, now=around.now()):
+        concerned = taken.purpose in {None, known.purpose} and taken.case in {ANY_CASE, known.case}
+        if not concerned or known.arrived >= item.position:
+            continue
+        if await consents.record(tx, LedgerKind.WITHDRAWN, known, details, now=around.now()):
             ended.append(known)
     return ended
 
@@ -292,7 +301,7 @@ async def _end(
 async def _outdate(tx: Tx, around: Surroundings, item: Item, known: Consent) -> list[Lane]:
     """A question about it is over."""
     question = await questions.open_of(tx, known.customer, known.purpose)
-    if question is None:
+    if question is None or question.only_case != known.case:
         return []
     await questions.close(tx, question.id, "decided")
     lane = aside_lane(f"question:{question.id}")
@@ -361,7 +370,7 @@ async def _tell_customer(around: Surroundings, item: Item) -> None:
 async def _tell_staff(around: Surroundings, item: Item, text: str) -> None:
     assert item.plan is not None
     if item.plan["staff"]:
-        titles = ", ".join(title_of(around, PurposeId(purpose)) for purpose in item.body["purposes"]) or "–"
+        titles = ", ".join(_titles(around, item, around.rules.language)) or "–"
         values = {"purposes": titles, "stopped": str(item.body["stopped"])} if text == "case.withdrawn" else {}
         room = await rooms.find(around.database, RoomId(item.plan["staff"]))
         desk = room.desk if room else None
@@ -386,7 +395,7 @@ def _confirmation(around: Surroundings, item: Item) -> str:
     language = item.body["language"]
     if not item.body["purposes"]:
         return around.privacy.text("consent_none", language).filled()
-    titles = [title_of(around, PurposeId(purpose), language) for purpose in item.body["purposes"]]
+    titles = _titles(around, item, language)
     until = around.privacy.periods["evidence"].ends(item.arrived_at.date())
     text = around.privacy.text("consent_withdrawn", language).filled(
         purpose=", ".join(titles),
@@ -399,10 +408,18 @@ def _confirmation(around: Surroundings, item: Item) -> str:
     return text + "\n" + around.texts.render("consent.under_way", language, count=str(item.body["begun"]))
 
 
-def title_of(around: Surroundings, purpose: PurposeId, language: str = "") -> str:
-    """Return what a purpose is called; one that is configured no more goes by its id."""
+def _titles(around: Surroundings, item: Item, language: str) -> list[str]:
+    numbers = item.body.get("cases") or [ANY_CASE] * len(item.body["purposes"])
+    matters = zip(item.body["purposes"], numbers, strict=True)
+    return [title_of(around, PurposeId(purpose), language, CaseNumber(number)) for purpose, number in matters]
+
+
+def title_of(around: Surroundings, purpose: PurposeId, language: str = "", case: CaseNumber = ANY_CASE) -> str:
+    """Return what a purpose is called (in one case); one that is configured no more goes by its id."""
     known = around.privacy.purposes.get(purpose) if around.privacy else None
-    return known.words[language or around.rules.language].title if known else purpose
+    language = language or around.rules.language
+    title = known.words[language].title if known else purpose
+    return around.texts.render("consent.in_case", language, purpose=title, case=str(case)) if case else title
 
 
 def shown_time(around: Surroundings, item: Item, language: str) -> str:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from datetime import datetime
 
 from bot.domain.arrival import Item
-from bot.domain.consent import Consent, Standing, after, folded
-from bot.domain.ids import CustomerId, EventId, ItemId
-from bot.domain.ledger.entries import Entry, LedgerKind, Value
+from bot.domain.consent import ANY_CASE, Consent, Standing, after, folded
+from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId
+from bot.domain.ledger.entries import Entry, Fact, LedgerKind, Value
 from bot.domain.purpose import PrivacyText, PurposeId
 from bot.store import ledger
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
 
 Reader = Database | Tx
+ONLY_CASE = "only_case"
+"""The detail of an entry that is about a consent for one case alone."""
 _COLUMNS = (
     "customer_id, purpose, standing, since, position, text_sha256, text_version, language, purpose_sha256,"
-    " decision_event, arrived_seq, arrived_sub, used_at"
+    " decision_event, arrived_seq, arrived_sub, used_at, case_number"
 )
 
 
@@ -36,21 +38,25 @@ def _consent(row: Row) -> Consent:
         decision=EventId(row[9]) if row[9] else None,
         arrived=(row[10], row[11]),
         used_at=from_ms(row[12]) if row[12] is not None else None,
+        case=CaseNumber(row[13]),
     )
 
 
-async def find(reader: Reader, customer: CustomerId, purpose: PurposeId) -> Consent | None:
-    """Return where a customer stands about a purpose; None: nothing was ever said or asked."""
+async def find(reader: Reader, customer: CustomerId, purpose: PurposeId, case: CaseNumber = ANY_CASE) -> Consent | None:
+    """Return where a customer stands about a purpose (in one case); None: nothing was ever said or asked."""
     row = await reader.one(
-        f"SELECT {_COLUMNS} FROM consents WHERE customer_id = ? AND purpose = ?",  # noqa: S608
-        *(customer, purpose),
+        f"SELECT {_COLUMNS} FROM consents WHERE customer_id = ? AND purpose = ? AND case_number = ?",  # noqa: S608
+        *(customer, purpose, case),
     )
     return _consent(row) if row else None
 
 
 async def of_customer(reader: Reader, customer: CustomerId) -> list[Consent]:
     """Return where a customer stands about everything that was ever said or asked."""
-    rows = await reader.all(f"SELECT {_COLUMNS} FROM consents WHERE customer_id = ? ORDER BY purpose", customer)  # noqa: S608
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM consents WHERE customer_id = ? ORDER BY purpose, case_number",  # noqa: S608
+        customer,
+    )
     return [_consent(row) for row in rows]
 
 
@@ -80,7 +86,7 @@ async def record(
 
     `consent` says about whom and what, and which text; standing, time and entry are filled in here.
     """
-    before = await find(tx, consent.customer, consent.purpose)
+    before = await find(tx, consent.customer, consent.purpose, consent.case)
     was = before.standing if before else Standing.NONE
     standing = after(was, kind)
     if standing is None:
@@ -93,7 +99,7 @@ async def record(
         "language": consent.language,
         "before": was.value,
         "standing": standing.value,
-    }
+    } | ({ONLY_CASE: consent.case} if consent.case else {})
     entry = await ledger.append(tx, kind, {**details, **said}, subject=consent.customer, at=now)
     await _put(tx, replace(consent, standing=standing, since=now, entry=entry.position))
     return entry
@@ -103,10 +109,10 @@ async def _put(tx: Tx, consent: Consent) -> None:
     values = (
         *(consent.customer, consent.purpose, consent.standing.value, to_ms(consent.since), consent.entry),
         *(consent.text_sha256, consent.text_version, consent.language, consent.purpose_sha256, consent.decision),
-        *(*consent.arrived, to_ms(consent.used_at) if consent.used_at else None),
+        *(*consent.arrived, to_ms(consent.used_at) if consent.used_at else None, consent.case),
     )
     await tx.run(
-        f"INSERT OR REPLACE INTO consents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT OR REPLACE INTO consents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         *values,
     )
 
@@ -121,16 +127,18 @@ async def differing(reader: Reader) -> list[str]:
     sentences: list[str] = []
     for (customer,) in await reader.all("SELECT DISTINCT customer_id FROM consents ORDER BY customer_id"):
         facts = [entry.fact for entry in await ledger.of_subject(reader, customer) if entry.fact]
-        on_record = folded(
-            (PurposeId(str(fact.details["purpose"])), fact.kind) for fact in facts if "purpose" in fact.details
-        )
-        known = {consent.purpose: consent.standing for consent in await of_customer(reader, customer)}
+        on_record = folded((_matter(fact), fact.kind) for fact in facts if "purpose" in fact.details)
+        known = {(consent.purpose, consent.case): consent.standing for consent in await of_customer(reader, customer)}
         sentences += [
-            f"{purpose} of one customer: the table says {known.get(purpose)}, the ledger {on_record.get(purpose)}."
-            for purpose in sorted(known.keys() | on_record.keys())
-            if known.get(purpose) != on_record.get(purpose)
+            f"{matter[0]} of one customer: the table says {known.get(matter)}, the ledger {on_record.get(matter)}."
+            for matter in sorted(known.keys() | on_record.keys())
+            if known.get(matter) != on_record.get(matter)
         ]
     return sentences
+
+
+def _matter(fact: Fact) -> tuple[PurposeId, CaseNumber]:
+    return PurposeId(str(fact.details["purpose"])), CaseNumber(int(str(fact.details.get(ONLY_CASE, ANY_CASE))))
 
 
 async def forget(tx: Tx, customer: CustomerId) -> None:

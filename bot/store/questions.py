@@ -1,9 +1,11 @@
 """Questions for consent that were asked: about what, with which text, and which events they are."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.domain.consent import Asked
+from bot.domain.consent import ANY_CASE, Asked
 from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, RoomId
 from bot.domain.purpose import PurposeId
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
@@ -11,13 +13,16 @@ from bot.store.database import Database, Row, Tx, from_ms, to_ms
 Reader = Database | Tx
 _COLUMNS = (
     "id, customer_id, purpose, case_number, room_id, sha256, version, language, text_event, poll_event, state,"
-    " unclear, asked_at"
+    " unclear, asked_at, named"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question. `unclear`: the person was told once that their answer was none."""
+    """One question. `unclear`: the person was told once that their answer was none.
+
+    `named`: what staff filled into a question about one case, by name; empty for one that is about no case alone.
+    """
 
     id: int
     customer: CustomerId
@@ -32,6 +37,12 @@ class Question:
     state: str
     unclear: bool
     asked_at: datetime
+    named: Mapping[str, str]
+
+    @property
+    def only_case(self) -> CaseNumber:
+        """The one case that a yes covers, or none in particular."""
+        return self.case if self.named else ANY_CASE
 
     @property
     def is_open(self) -> bool:
@@ -47,6 +58,7 @@ def _question(row: Row) -> Question:
         row[10],
         bool(row[11]),
         from_ms(row[12]),
+        json.loads(row[13]),
     )
 
 
@@ -54,9 +66,10 @@ async def add(tx: Tx, item: ItemId, question: Question) -> int:
     """Write down that a question is about to be asked; returns its id."""
     row = await tx.one(
         "INSERT INTO questions (item_id, customer_id, purpose, case_number, room_id, sha256, version, language, state,"
-        " asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?) RETURNING id",
+        " asked_at, named) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?) RETURNING id",
         *(item, question.customer, question.purpose, question.case, question.room_id, question.sha256),
         *(question.version, question.language, to_ms(question.asked_at)),
+        json.dumps(dict(question.named), ensure_ascii=False),
     )
     assert row is not None
     return int(row[0])

@@ -9,6 +9,7 @@ import pytest
 
 from bot.domain.command import CHIPS
 from bot.domain.message import Kind
+from bot.domain.purpose import NAMED
 from bot.domain.secrets import KEY_BYTES, Purpose, derive
 from bot.domain.texts import Texts, TextsDiffer, checked, flat
 from bot.domain.verification import EMOJIS
@@ -32,6 +33,7 @@ MADE_UP = (
     *PLAIN_REASONS,
     "stuck.waiting",
     "stuck.parked",
+    "consent.named_",
     "consent.why_",
     "consent.standing_",
     "doctor.",
@@ -70,6 +72,10 @@ def test_every_sign_on_a_card_says_what_it_does() -> None:
     words = {key.removeprefix("chip.") for key in catalogue()["de"] if key.startswith("chip.")}
 
     assert words == {row.verb.value for row in CHIPS}
+
+
+def test_everything_that_staff_fill_into_a_question_has_a_name() -> None:
+    assert set(NAMED) == {k.removeprefix("consent.named_") for k in catalogue()["de"] if k.startswith("consent.named_")}
 
 
 def test_every_reason_for_which_a_key_is_withheld_has_a_sentence() -> None:

@@ -312,6 +312,17 @@ async def asking_for_consent(world: World, chat: RoomId) -> None:
     await world.writes(JAN, room, "!fragen neuigkeiten")
 
 
+async def asking_about_one_case(world: World, chat: RoomId) -> None:
+    """Staff have a customer asked whether something may be passed on, and the case is closed before the answer."""
+    await world.says(ANNA, chat, "erste")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+    world.later(days=30)
+    await world.says(ANNA, chat, "zweite")
+    room = (await world.case_room(ANNA)).room_id
+    await world.writes(JAN, room, "!fragen weitergabe die Bilder; die Versicherung; sie bezahlen kann")
+    await world.writes(JAN, room, "!zu")
+
+
 async def agreeing(world: World, chat: RoomId) -> None:
     """A customer votes yes, sees what they agreed to, and wants the proof."""
     await asking_for_consent(world, chat)
@@ -448,6 +459,7 @@ async def choosing_a_language(world: World, chat: RoomId) -> None:
 
 STORIES = [
     choosing_a_language,
+    asking_about_one_case,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(
