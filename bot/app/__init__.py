@@ -4,7 +4,7 @@ from bot.app.opening import Parts, admin_of, alone, opened, persistently, stored
 from bot.app.serving import Reload
 from bot.app.staff_list import list_staff
 from bot.app.starting import changed_texts, run, start_keys
-from bot.app.values import door_of, loaded_privacy, login_of, operator_of, rules_of
+from bot.app.values import door_of, loaded_privacy, login_of, operator_of, read_privacy, rules_of
 
 __all__ = [
     "Parts",
@@ -19,6 +19,7 @@ __all__ = [
     "opened",
     "operator_of",
     "persistently",
+    "read_privacy",
     "rules_of",
     "run",
     "start_keys",

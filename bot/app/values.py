@@ -5,12 +5,13 @@ from zoneinfo import ZoneInfo
 
 from bot.domain.door import Door, Gift, House
 from bot.domain.ids import DeskId, UserId
-from bot.domain.purpose import Controller, Federation, Hosting, Operator
+from bot.domain.purpose import LANGUAGES, Controller, Federation, Hosting, Operator, Privacy, PurposeId
 from bot.domain.texts import Texts
 from bot.flows.surroundings import Desk, Rules
 from bot.matrix.account import Login
 from bot.matrix.e2ee.trust import Policy
-from bot.privacy.loading import Loaded, load
+from bot.privacy.files import Finding
+from bot.privacy.loading import Loaded, PrivacyProblems, load
 from bot.resources import resource_dir
 from bot.settings import Settings, load_texts
 
@@ -52,6 +53,7 @@ def rules_of(settings: Settings) -> Rules:
         reask_after=timedelta(days=settings.consent.reask_after_days),
         question_lasts=timedelta(days=settings.consent.question_days),
         news_interval=timedelta(seconds=settings.consent.news_interval_s),
+        ask_at_close=tuple(PurposeId(purpose) for purpose in settings.consent.ask_at_close),
         hours=settings.hours.hours(),
         strict_customers=settings.customers.unsigned_devices == "refuse",
         zone=ZoneInfo(settings.hours.time_zone),
@@ -101,9 +103,27 @@ def loaded_privacy(settings: Settings) -> Loaded | None:
     Raises:
         PrivacyProblems: with everything that is wrong with them.
     """
-    if not settings.controller.is_filled_in:
-        return None
-    return load(operator_of(settings), settings.privacy.folder)
+    return read_privacy(settings) if settings.controller.is_filled_in else None
+
+
+def read_privacy(settings: Settings) -> Loaded:
+    """Read purposes and privacy texts, whoever is responsible.
+
+    Raises:
+        PrivacyProblems: with everything that is wrong with them.
+    """
+    loaded = load(operator_of(settings), settings.privacy.folder)
+    unknown = set(settings.consent.ask_at_close) - _askable(loaded.privacy)
+    if unknown:
+        names = ", ".join(sorted(_askable(loaded.privacy))) or "none"
+        what = f"{', '.join(sorted(unknown))}: nobody can be asked about that by itself; possible are: {names}"
+        raise PrivacyProblems([Finding("consent", "ask_at_close", what)])
+    return loaded
+
+
+def _askable(privacy: Privacy) -> set[str]:
+    """Return the purposes whose question needs nothing that only staff can fill in."""
+    return {p.id for p in privacy.asked_for() if not privacy.question(p.id, LANGUAGES[0]).names}
 
 
 def texts_of(settings: Settings) -> Texts:

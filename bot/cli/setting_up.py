@@ -19,7 +19,6 @@ from bot.domain.errors import Fatal
 from bot.domain.texts import TextsDiffer
 from bot.kit.answers import QUESTIONS, answers_from, missing, remembered
 from bot.kit.writing import Written, next_steps, write
-from bot.privacy.loading import load as read_privacy
 from bot.privacy.pages import PAGE_FILES, RECORD_FILES, Pages
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
@@ -137,7 +136,7 @@ def _privacy_problems(settings: Settings, path: Path) -> list[str]:
             "text and asked for no consent, which the law does not allow for long; messages are carried."
         )
     try:
-        privacy = read_privacy(app.operator_of(settings), settings.privacy.folder).privacy
+        privacy = app.read_privacy(settings).privacy
         # Without the secret, which is another problem, the register cannot be read.
         if not missing and not settings.storage.secret_problem():
             problems += asyncio.run(app.changed_texts(settings, privacy))

@@ -36,6 +36,7 @@ class ItemKind(StrEnum):
     SLIP = "slip"  # a slip with a secret stands in a room of staff; due when it has to go
     HEED = "heed"  # what may be a withdrawal is read ahead of what waits before it
     WITHDRAWN = "withdrawn"  # something was taken back: both sides are told
+    ASKING = "asking"  # a case was closed: its customer may be asked about one purpose
     QUESTION = "question"  # a question for consent is over: its poll is ended
     EXPIRY = "expiry"  # a consent stands; due when it may be over by itself
     NEWS = "news"  # one message that needs a consent, for one recipient

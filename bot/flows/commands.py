@@ -123,7 +123,7 @@ async def _close(order: Order) -> None:
     if order.in_case.state is CaseState.CLOSED:
         await _answer(order, order.say("case.already_closed"))
     else:
-        await _answer(order, order.say("case.closed"), turn=Turn.CLOSED)
+        await _answer(order, order.say("case.closed"), turn=Turn.CLOSED, asks=True)
 
 
 async def _reopen(order: Order) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from bot.domain import consent
-from bot.domain.arrival import Item, ItemKind, aside_lane
+from bot.domain.arrival import Item, ItemKind, aside_lane, customer_lane
 from bot.domain.case import Case, CaseState
 from bot.domain.consent import ANY_CASE, NO, YES, Answer, Consent, NotNow, Situation, Standing
 from bot.domain.errors import Mistake, Refused
@@ -25,7 +25,7 @@ from bot.flows.expiring import validity_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
 from bot.flows.withdrawing import LONGEST_WORDS, shown_time, title_of, words_of
-from bot.store import arrivals, cases, consents, ledger, privacy_texts, questions, rooms, suppression
+from bot.store import arrivals, blocks, cases, consents, ledger, privacy_texts, questions, rooms, suppression
 from bot.store.database import Tx
 from bot.store.questions import Question
 
@@ -72,6 +72,56 @@ async def _asked_by_staff(tx: Tx, around: Surroundings, item: Item, case: Case, 
     plan = await _question(tx, around, item, case, purpose, room, named)
     title = title_of(around, purpose, case=case.number if named else ANY_CASE)
     return plan | {"reply": around.say("consent.asked", purpose=title)}
+
+
+async def add_asking(tx: Tx, around: Surroundings, item: Item, case: Case) -> list[Lane]:
+    """Part of the commit in which staff close a case: its customer may be asked now. Returns lanes."""
+    if around.privacy is None or not around.rules.ask_at_close or case.room_id is None:
+        return []
+    lane = customer_lane(case.customer_id)
+    await arrivals.add(
+        tx,
+        item_id=derived_item_id(around.key, "asking", item.id),
+        lane=lane,
+        room=case.room_id,
+        kind=ItemKind.ASKING,
+        sender=around.rules.me,
+        sent_at=around.now(),
+        arrived_at=around.now(),
+        body={"case": case.number},
+    )
+    return [lane]
+
+
+async def ask_at_close(around: Surroundings, item: Item) -> None:
+    """A case was closed: ask about the first purpose that the customer may be asked about, if any, and tell staff."""
+    case = await cases.get(around.database, CaseNumber(item.body["case"]))
+    if item.plan is None:
+        async with around.database.transaction() as tx:
+            item = await around.plan(tx, item, await _first_question(tx, around, item, case))
+    assert item.plan is not None
+    if item.plan["do"] == "question" and await pose(around, item):
+        await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
+    await _finish(around, item)
+
+
+async def _first_question(tx: Tx, around: Surroundings, item: Item, case: Case) -> dict[str, Any]:
+    """T1b. Nobody whom staff do not want to hear from, and nobody who was asked anything within the time."""
+    asked = await questions.asked(tx, case.customer_id)
+    recently = any(item.arrived_at - question.at < around.rules.reask_after for question in asked)
+    kept_off = await blocks.of(tx, case.customer_id, around.now())
+    if case.state is not CaseState.CLOSED or recently or kept_off:
+        return {"do": "nothing"}
+    try:
+        room = await reachable_room(around, case)
+    except Mistake:
+        return {"do": "nothing"}
+    known = [purpose for purpose in around.rules.ask_at_close if around.privacy and purpose in around.privacy.purposes]
+    for purpose in known:
+        if await _refused(tx, around, item, case, purpose, one_case=False) is None:
+            plan = await _question(tx, around, item, case, purpose, room, {})
+            return plan | {"reply": around.say("consent.asked", purpose=title_of(around, purpose))}
+    return {"do": "nothing"}
 
 
 def _how_to_ask(around: Surroundings, word: str, text: PrivacyText) -> str:

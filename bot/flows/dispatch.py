@@ -57,6 +57,7 @@ FLOWS: Final[Mapping[ItemKind, Callable[[Surroundings, Item], Awaitable[None]]]]
     ItemKind.SLIP: door.take_back,
     ItemKind.HEED: withdrawing.heed,
     ItemKind.WITHDRAWN: withdrawing.confirm,
+    ItemKind.ASKING: consenting.ask_at_close,
     ItemKind.QUESTION: consenting.over,
     ItemKind.EXPIRY: expiring.expire,
     ItemKind.NEWS: sending.send_news,

@@ -9,7 +9,7 @@ from bot.domain.case import Case, Turn
 from bot.domain.ids import Lane, RoomId, UserId
 from bot.domain.message import Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import staffing, states
+from bot.flows import consenting, staffing, states
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -52,11 +52,11 @@ class Order:
 async def answer(order: Order, reply: str, html: str | None = None, **effects: Any) -> None:
     """Plan the reply and what comes of the command, say it, and commit.
 
-    `effects`: the `turn` of the case, what staff say of it (`said`), whom it `accepts` in a room, and whose rooms have
-    to follow (`settles`).
+    `effects`: the `turn` of the case, what staff say of it (`said`), whom it `accepts` in a room, whose rooms have to
+    follow (`settles`), and whether the customer may be asked for a consent now (`asks`).
     """
     around, case = order.around, order.case
-    nothing: dict[str, Any] = {"turn": None, "accepts": [], "said": {}, "settles": []}
+    nothing: dict[str, Any] = {"turn": None, "accepts": [], "said": {}, "settles": [], "asks": False}
     item = await around.planned(order.item, {**nothing, "reply": reply, "html": html, **effects})
     assert item.plan is not None
     said = Outgoing(item.plan["reply"], html=item.plan["html"], notice=True)
@@ -67,6 +67,8 @@ async def answer(order: Order, reply: str, html: str | None = None, **effects: A
             await cases.change(tx, case.number, **item.plan["said"])
         if case and item.plan["turn"]:
             lanes = await states.turn(tx, around, case.number, Turn(item.plan["turn"]))
+        if case and item.plan.get("asks"):
+            lanes = [*lanes, *await consenting.add_asking(tx, around, item, case)]
         for accepted_room, user in item.plan["accepts"]:
             await rooms.accept(tx, accepted_room, user)
         await staffing.add_settling(tx, around, around.rules, item.plan["settles"], item.id)

@@ -18,7 +18,7 @@ from bot.domain.hours import Hours
 from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
 from bot.domain.ledger.notes import Signer, origin_of
 from bot.domain.message import Outgoing
-from bot.domain.purpose import Privacy
+from bot.domain.purpose import Privacy, PurposeId
 from bot.domain.room import RoomKind
 from bot.domain.texts import Texts
 from bot.domain.throttle import Turns
@@ -71,6 +71,7 @@ class Rules:
     reask_after: timedelta = timedelta(days=365)
     question_lasts: timedelta = timedelta(days=14)
     news_interval: timedelta = timedelta(seconds=3)
+    ask_at_close: tuple[PurposeId, ...] = ()  # the first of them that somebody may be asked about
     zone: tzinfo = UTC
     escalation: tuple[timedelta, ...] = ()  # open time after which somebody else is told that a customer waits
     close_after: timedelta = timedelta(0)  # nothing from the customer for so long; 0: never

@@ -16,6 +16,7 @@ from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import DeskId, EventId, RoomId, SessionId, UserId
 from bot.domain.message import Untrusted
+from bot.domain.purpose import PurposeId
 from bot.flows.surroundings import Desk
 from bot.store import arrivals, pickups, staff
 from tests.flows.consents import writes
@@ -312,6 +313,13 @@ async def asking_for_consent(world: World, chat: RoomId) -> None:
     await world.writes(JAN, room, "!fragen neuigkeiten")
 
 
+async def asking_at_close(world: World, chat: RoomId) -> None:
+    """Staff close a case, and the customer is asked one question by itself."""
+    world.rule(ask_at_close=(PurposeId("marketing_news"),))
+    await world.says(ANNA, chat, "erste")
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+
+
 async def asking_about_one_case(world: World, chat: RoomId) -> None:
     """Staff have a customer asked whether something may be passed on, and the case is closed before the answer."""
     await world.says(ANNA, chat, "erste")
@@ -460,6 +468,7 @@ async def choosing_a_language(world: World, chat: RoomId) -> None:
 STORIES = [
     choosing_a_language,
     asking_about_one_case,
+    asking_at_close,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
     *(
