@@ -184,6 +184,21 @@ def test_paths_that_cannot_be_are_said_in_a_sentence(botschaft: Botschaft, tmp_p
     assert botschaft("run").code == 1
 
 
+def test_check_config_knows_what_customers_can_be_asked_about(
+    botschaft: Botschaft, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    fill_in(tmp_path)
+    monkeypatch.setenv("BOTSCHAFT_CONSENT__ASK_AT_CLOSE", '["marketing_news"]')
+    assert botschaft("check-config").code == 0
+    monkeypatch.setenv("BOTSCHAFT_CONSENT__ASK_AT_CLOSE", '["news", "insurer_expert_share"]')
+    ended = botschaft("check-config")
+    assert ended.code == 1
+    assert "consent: ask_at_close: insurer_expert_share, news: nobody can be asked about that by itself" in ended.err
+    assert "possible are: feedback_survey, marketing_news, reminder_service" in ended.err
+
+
 def test_check_config_looks_at_the_place_of_the_staff_list(
     botschaft: Botschaft, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from bot import app
 from bot.domain.ids import UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.store import consents, ledger, rooms
-from tests.business import Business
+from tests.business import Account, Business
 from tests.interop.conftest import MakeElement
 from tests.interop.element import NO_SHIELD, ElementPeer, chat_with
 
@@ -177,3 +177,102 @@ def it_was_listened_for(business: Business, users: list[str], room_ids: list[str
     assert {word.encode() for word in words} <= business.canary.words
     assert business.settings().log.level == "debug"
     assert "serving" in business.log()
+
+
+# ----------------------------------------------------------------------------------- each for themselves, and who may
+
+
+async def test_ac_06_16_22_23_each_decides_for_themselves_and_only_who_may(
+    business: Business, element_peer: MakeElement
+) -> None:
+    """What another server would send cannot be had with one server; that a closed one declines it is in tests/flows."""
+    assert await business.stop() == 0
+    business.extra = "[consent]\nnews_interval_s = 0\n"
+    await business.start()
+    accounts = [await business.account("anna"), await business.account("bert")]
+    people = (*accounts, business.people["jan"], business.people["chef"])
+    anna, bert, jan, chef = [await element_peer(account) for account in people]
+    bot = business.bot.mxid
+    day = Day(anna, jan, chef, Seen(anna, bot), Seen(jan, bot), Seen(chef, bot))
+
+    question = await agreeing_to_news(day, bot)
+    await somebody_else_says_stop(day, bert)
+    assert await business.stop() == 0, business.log()
+    assert (await standings(business, accounts[0].mxid))[0] == {"marketing_news": "given"}
+    known, facts = await standings(business, accounts[1].mxid)
+    assert (known, sorted(facts)) == ({}, [LedgerKind.NOTICE_SHOWN, LedgerKind.OBJECTED])
+    assert not [line for line in anna.events if "Winterreifen" in str(line.get("content")) and line["sender"] == bot]
+
+    await forgotten(business, accounts[0])
+    await business.start()
+    await an_old_question_is_none(day, question)
+    await a_new_yes_and_too_young(day)
+    assert await business.stop() == 0, business.log()
+    known, facts = await standings(business, accounts[0].mxid)  # the table follows from the ledger: it compares both
+    assert known == {"marketing_news": "invalidated"}
+    assert facts[-1] is LedgerKind.INVALIDATED
+    assert facts.count(LedgerKind.GIVEN) + facts.count(LedgerKind.RENEWED) == 2
+
+
+async def agreeing_to_news(day: Day, bot: str) -> str:
+    """The first session, and a yes after it; returns the question."""
+    anna, jan, customer, mechanic = day.anna, day.jan, day.customer, day.mechanic
+    chat = day.chat = await chat_with(anna, bot)
+    await anna.command("text", room_id=chat, body="Was kostet ein Ölwechsel?")
+    case = day.case = (await mechanic.next("Was kostet ein Ölwechsel?"))["room_id"]
+    await jan.command("text", room_id=case, body="!zu")
+    await mechanic.next("geschlossen", room=case)
+    await jan.command("text", room_id=case, body="!fragen neuigkeiten")
+    question = await customer.next("Eine Frage von Werkstatt Müller GmbH", room=chat)
+    poll = await customer.next("Angebote und Neuigkeiten", kind=f"{POLL}.start", room=chat)
+    await vote(anna, chat, poll["event_id"], "yes")
+    await customer.next("Danke. Gespeichert", room=chat)
+    return str(question["event_id"])
+
+
+async def somebody_else_says_stop(day: Day, bert: ElementPeer) -> None:
+    """A second person is in the room: nothing is sent there without their yes, and their STOPP is theirs alone."""
+    path = f"/_matrix/client/v3/rooms/{day.chat}/invite"
+    user = (await bert.command("raw", path="/_matrix/client/v3/account/whoami"))["body"]["user_id"]
+    invited = await day.anna.command("raw", method="POST", path=path, body={"user_id": user})
+    assert invited["status"] == 200, invited
+    await day.mechanic.next("noch jemand anderes", room=day.case)
+    await day.jan.command("text", room_id=day.case, body="!erlauben")
+    await day.mechanic.next("darf mitlesen", room=day.case)
+    office = await day.chef.wait_for(
+        lambda line: line.get("type") == "m.room.name" and line["content"].get("name") == "🛠 Leitung", WAIT_S
+    )
+    await day.chef.command("text", room_id=office["room_id"], body="!info Die Winterreifen sind da")
+    await day.admin.next("1 Kunden", room=office["room_id"])
+    await bert.command("text", room_id=day.chat, body="STOPP")
+    await day.customer.next("in nichts eingewilligt", room=day.chat)
+
+
+async def forgotten(business: Business, account: Account) -> None:
+    """What an erasure does to somebody's consents."""
+    async with app.stored(business.settings()) as database, database.transaction() as tx:
+        customer = await rooms.of_user(tx, UserId(account.mxid))
+        assert customer
+        await consents.forget(tx, customer)
+
+
+async def an_old_question_is_none(day: Day, question: str) -> None:
+    """Whoever was erased cannot agree to what they were asked before; that they want nothing is heard."""
+    await day.anna.command("text", room_id=day.chat, body="JA", reply_to=question)
+    await day.mechanic.next("'JA'", room=day.case)
+    await day.anna.command("text", room_id=day.chat, body="STOPP")
+    await day.customer.next("in nichts eingewilligt", room=day.chat)
+
+
+async def a_new_yes_and_too_young(day: Day) -> None:
+    """A new act counts, until the person says that they are too young for it."""
+    anna, customer, mechanic, chat = day.anna, day.customer, day.mechanic, day.chat
+    await anna.command("text", room_id=chat, body="!ja neuigkeiten")
+    again = await customer.next("Angebote und Neuigkeiten", kind=f"{POLL}.start", room=chat)
+    await vote(anna, chat, again["event_id"], "yes")
+    await customer.next("Danke. Gespeichert", room=chat)
+    await anna.command("text", room_id=chat, body="Ich bin 14.")
+    await customer.next("Wenn Sie noch keine 16 sind", room=chat)
+    await mechanic.next("Ich bin 14.", room=day.case)
+    await day.jan.command("text", room_id=day.case, body="!fragen umfragen")
+    await mechanic.next("noch zu jung", room=day.case)
