@@ -124,7 +124,7 @@ class Stage:
         folder = self.folder / name
         folder.mkdir()
         business = await a_business(self.server, folder)
-        business.extra = f"[customers]\nburst = 100000\n{settings}"
+        business.extra = f"[customers]\nburst = 100000\nstrangers_per_hour = 100000\n{settings}"
         business.canary = None  # it would be measured, too
         jan = await business.account("jan")
         business.members = [jan.mxid]

@@ -34,7 +34,7 @@ class Crowd:
         """Log everybody in; the bot need not run yet."""
         jan = await business.account("jan")
         business.members = [jan.mxid]
-        business.extra = "[cases]\nrename_interval_s = 5\n"
+        business.extra = "[cases]\nrename_interval_s = 5\n[customers]\nburst = 10000\n"
         crowd = cls(business, folder, await cls._log_in(business, folder / "jan", jan.localpart, jan.password))
         for number in range(size):
             account = await business.account(f"kunde{number}")
