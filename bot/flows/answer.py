@@ -15,13 +15,13 @@ from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import EventId, Lane, RoomId, UserId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import commands, copying, following, holding, states
+from bot.flows import commands, copying, following, holding, states, strangers
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.orders import Order
 from bot.flows.reaching import reachable_room, still_reachable
 from bot.flows.relay import SILENT
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, links, rooms
+from bot.store import arrivals, cases, links
 from bot.store.database import Tx
 
 KEEPS_STATE = frozenset({Kind.NOTICE, Kind.EDIT, Kind.POLL_END})
@@ -151,8 +151,9 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
         if item.plan["reopens"] or message.kind not in KEEPS_STATE:
             lanes = await states.turn(tx, around, case.number, Turn.STAFF_ANSWERED)
         await cases.touch(tx, case.number, around.now())
-        await rooms.note_answered(tx, case.customer_id)
+        await strangers.note_answered(tx, around, case.customer_id)
         await arrivals.finish(tx, item)
+    around.answered.add(case.customer_id)
     around.bookkeeping.lanes_changed(lanes)
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(case.number)

@@ -80,7 +80,7 @@ async def take_turns(around: Surroundings, item: Item, customer: CustomerId) -> 
         Hold: it is not the turn of this message yet.
     """
     rules, now = around.rules, around.now()
-    if item.plan is not None or await rooms.was_answered(around.database, customer):
+    if item.plan is not None or await _was_answered(around, customer):
         return
     every = MINUTE / rules.messages_per_minute
     wait = around.strangers.wait(item.lane, item.id, now, every=every, burst=rules.burst)
@@ -88,6 +88,18 @@ async def take_turns(around: Surroundings, item: Item, customer: CustomerId) -> 
         async with around.database.transaction() as tx:
             await _see_to_it_that_it_is_told(tx, around)
         raise Hold("strangers write very much", retry_after_s=wait / timedelta(seconds=1))
+
+
+async def _was_answered(around: Surroundings, customer: CustomerId) -> bool:
+    if customer not in around.answered and await rooms.was_answered(around.database, customer):
+        around.answered.add(customer)
+    return customer in around.answered
+
+
+async def note_answered(tx: Tx, around: Surroundings, customer: CustomerId) -> None:
+    """Somebody of ours answers a customer: from now on this is no stranger (part of T2)."""
+    if customer not in around.answered:
+        await rooms.note_answered(tx, customer)
 
 
 async def _see_to_it_that_it_is_told(tx: Tx, around: Surroundings) -> None:

@@ -205,6 +205,7 @@ class Surroundings:
     registrar: Registrar | None = None  # there is no token of a server administrator
     suppression_key: bytes = b""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    answered: set[CustomerId] = field(default_factory=set)  # who is known to be no stranger
     newcomers: Turns = field(default_factory=Turns)  # who comes in
     strangers: Turns = field(default_factory=Turns)  # what those write who are in
     has_marks: bool | None = None  # None: look
