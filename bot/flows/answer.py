@@ -174,7 +174,8 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     Raises:
         Mistake: an edit of something that the customer never got, or that somebody else wrote.
     """
-    plan: dict[str, Any] = {"room": room, "reopens": case.state is CaseState.CLOSED, "late": item.reason == "no_key"}
+    late = item.reason in {"no_key", holding.RELEASED_LATE}
+    plan: dict[str, Any] = {"room": room, "reopens": case.state is CaseState.CLOSED, "late": late}
     about = message.target or message.replies_to
     if about is None:
         return plan
@@ -187,7 +188,7 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
         return {"do": "nothing"}
     is_theirs = before is not None and before.is_from(item.sender)
     is_under_way = before is not None and before.state is not ItemState.DONE
-    if not is_theirs or (counterpart is None and not is_under_way and item.reason != holding.RELEASED):
+    if not is_theirs or (counterpart is None and not is_under_way and item.reason not in holding.LET_GO):
         raise Mistake("case.edit_of_internal")
     return plan | {"replaces": counterpart, "about": first, "overtakes": await holding.overtake(tx, item, first)}
 

@@ -21,14 +21,17 @@ from bot.store.database import Tx
 
 REASON: Final = "held"
 RELEASED: Final = "released"
+RELEASED_LATE: Final = "released_late"  # its key had come late, which its copy says
+LET_GO: Final = frozenset({RELEASED, RELEASED_LATE})
 SEND, KEEP = "📤", "🔒"
 
 
 async def stays_inside(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
     """Ask about a message that is in doubt, or keep what nobody released in time; False: it may go to the customer."""
     is_new = item.plan is None and not await around.was_sent(item, "relay")
-    if is_new and item.reason != RELEASED and await _is_in_doubt(around, item, case, message):
-        item = await around.planned(item, {"do": "hold", "about": await _changed_by(around, item, message)})
+    if is_new and item.reason not in LET_GO and await _is_in_doubt(around, item, case, message):
+        plan = {"do": "hold", "about": await _changed_by(around, item, message), "late": item.reason == "no_key"}
+        item = await around.planned(item, plan)
     if item.plan is None or item.plan.get("do") != "hold":
         return False
     if "question" in item.plan:
@@ -172,7 +175,8 @@ async def decide(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
         held = await arrivals.get(tx, item.plan["held"])
         if held and held.reason == REASON and held.state is not ItemState.DONE:
-            await (arrivals.release(tx, held, RELEASED) if sends else arrivals.finish(tx, held))
+            released = RELEASED_LATE if held.plan and held.plan.get("late") else RELEASED
+            await (arrivals.release(tx, held, released) if sends else arrivals.finish(tx, held))
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed([item.lane])
     around.bookkeeping.room_changed(item.room_id)

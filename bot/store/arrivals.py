@@ -198,7 +198,8 @@ async def wait_for_key(tx: Tx, item: Item, session: SessionId) -> None:
 async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
     """The item steps aside and decides anew when it comes back."""
     await tx.run(
-        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = NULL, planned_at = NULL WHERE id = ?",
+        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = NULL, planned_at = NULL,"
+        " session_id = NULL WHERE id = ?",
         *(reason, to_ms(until), item.id),
     )
 
@@ -211,7 +212,7 @@ async def set_aside(tx: Tx, item: Item, reason: str) -> None:
 async def hold(tx: Tx, item: Item, reason: str, until: datetime | None, plan: dict[str, Any]) -> None:
     """The item steps aside with what it has planned, until somebody decides or its time has come, if it has one."""
     await tx.run(
-        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = ? WHERE id = ?",
+        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = ?, plan = ?, session_id = NULL WHERE id = ?",
         *(reason, to_ms(until) if until else None, json.dumps(plan, ensure_ascii=False), item.id),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.ids import EventId, RoomId, UserId
+from bot.domain.ids import EventId, RoomId, SessionId, UserId
 from bot.store import arrivals
 from tests.flows.fake import FakeRoom
 from tests.flows.shown import only, shown
@@ -308,3 +308,20 @@ async def test_how_long_somebody_has_to_tap_is_said_and_holds(shop: Shop) -> Non
     assert "nach 90 Sekunden" in shop.question()
     await shop.minute()
     assert shop.question().startswith("🔒 Im Team geblieben")
+
+
+async def test_what_was_late_and_held_still_says_when_it_was_written(shop: Shop) -> None:
+    inside = {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "@eva kommt gleich zu Ihnen"}}
+    shop.world.server.missing_keys.add(SessionId("late"))
+    event = shop.world.server.new_event(shop.case, JAN, "m.room.encrypted", {"session": "late", "inside": inside})
+    await shop.world.take(shop.case, event)
+    shop.world.later(seconds=11)
+    await shop.world.run()
+    shop.world.server.missing_keys.clear()
+    async with shop.world.database.transaction() as tx:
+        await arrivals.wake_sessions(tx, [SessionId("late")])
+    await shop.world.run()
+    await shop.tap("📤")
+    mark, _, words = shop.customer_sees()[-1].partition("\n")
+    assert words == "@eva kommt gleich zu Ihnen"
+    assert mark.startswith("⏱ Geschrieben am ")
