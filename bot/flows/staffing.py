@@ -159,6 +159,7 @@ async def take_over(
             await add_settling(tx, around, rules, moved, f"reload {name}")
             freed = await cases.release_others(tx, rules.staff)
         around.obey(rules, texts)
+        around.bookkeeping.overviews_changed()
         await compare(around, configured)
     around.bookkeeping.lanes_changed(map(staff_lane, moved))
     for number in freed:

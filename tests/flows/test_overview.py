@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import pytest
 
 from bot.domain.errors import Refused, Transient
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
-from bot.flows import overview
+from bot.flows import overview, staffing
 from bot.flows.bookkeeping import Bookkeeper
 from bot.flows.overview import PINS
 from bot.flows.surroundings import Desk
@@ -318,6 +319,19 @@ async def test_the_bookkeeper_lets_messages_go_first_and_gathers_changes(world: 
     await keeper._do_all(world.around)
     assert "Bremse" in only_one(world).body
     assert len([e for e in world.server.rooms[inbox(world)].events if "📌" in str(e["content"].get("body"))]) == 2
+
+
+async def test_a_changed_configuration_is_seen_in_it(world: World) -> None:
+    keeper = world.around.bookkeeping = Bookkeeper()
+    await one_case(world)
+    await keeper._do_all(world.around)
+    [desk] = world.rules.desks
+    renamed = replace(world.rules, desks=(replace(desk, name="Empfang", language="en"),))
+    await staffing.take_over(world.around, renamed, world.texts, "admin.reload_same", {})
+    await world.run()
+    world.later(seconds=31)
+    await keeper._do_all(world.around)
+    assert only_one(world).body.splitlines()[0].startswith("📌 Open at Empfang;")
 
 
 async def test_a_start_brings_it_up_to_date(world: World) -> None:
