@@ -238,11 +238,12 @@ class Surroundings:
         return await rooms.language(reader, customer) or self.rules.language
 
     async def say_in(self, room: RoomId, text: str, /, **values: str) -> str:
-        """Return a text in the language of the customer whose chat it is; in rooms of staff in the configured one."""
+        """Return a text in the language of the customer whose chat it is, or of the desk whose room it is."""
         there = await rooms.find(self.database, room)
         customer = there.customer_id if there and there.kind is not RoomKind.CASE else None
-        language = await self.language_of(self.database, customer) if customer else self.rules.language
-        return self.texts.render(text, language, **values)
+        if customer:
+            return self.texts.render(text, await self.language_of(self.database, customer), **values)
+        return self.say_at(there.desk if there else None, text, **values)
 
     def txn(self, item: Item, step: str, ordinal: int = 0) -> TxnId:
         """Return the transaction id of a step of an item."""

@@ -43,10 +43,10 @@ async def ask(around: Surroundings, item: Item) -> EventId | None:
     lines = [f"{number} · {name}" for number, name in enumerate(names, 1)]
     if item.plan["asks_by"] == "poll":
         answers = tuple((str(number), line) for number, line in enumerate(lines, 1))
-        question = around.say("customer.which_desk_poll")
+        question = await around.say_in(item.room_id, "customer.which_desk_poll")
         poll = Outgoing(question, poll=Poll(question, answers))
         return await around.send(item, "which_desk", item.room_id, poll)
-    text = around.say("customer.which_desk", desks="\n".join(lines))
+    text = await around.say_in(item.room_id, "customer.which_desk", desks="\n".join(lines))
     await around.send(item, "which_desk", item.room_id, Outgoing(text))
     return None
 
@@ -108,7 +108,7 @@ async def take(around: Surroundings, item: Item) -> None:
     case = await cases.get(around.database, CaseNumber(item.plan["case"]))
     assert case.room_id is not None
     name = around.rules.desk(DeskId(item.plan["desk"])).name
-    thanks = around.say("customer.desk_noted", desk=name)
+    thanks = await around.say_in(item.room_id, "customer.desk_noted", desk=name)
     await around.send(item, "thanks", item.room_id, Outgoing(thanks, notice=True))
     if item.plan.get("poll"):
         await around.send(item, "poll_end", item.room_id, Outgoing(thanks, ends=EventId(item.plan["poll"])))

@@ -140,10 +140,14 @@ async def test_an_answer_to_a_closed_case_opens_it_as_any_message_does(shop: Wor
     assert (await shop.case(ANNA)).desk == "annahme"
 
 
-async def test_english_and_du(shop: World) -> None:
-    shop.rule(language="en")
-    chat, _ = await asked(shop)
+async def test_they_are_asked_and_thanked_in_their_language(shop: World) -> None:
+    chat = await shop.chat(ANNA)
+    await shop.says(ANNA, chat, "English")
+    await shop.says(ANNA, chat, "Hello")
     assert any("whom is it for?" in text for text in shop.server.rooms[chat].texts())
+    await shop.says(ANNA, chat, "2")
+    assert said(shop, chat)[-1] == "Thank you, our team knows: Werkstatt."
+    assert "hat gewählt: Werkstatt" in said(shop, (await shop.case_room(ANNA)).room_id)[-1]
 
 
 @pytest.mark.parametrize("answers", ["2", "1"])
