@@ -111,5 +111,5 @@ async def _check_owner(transport: Transport, user: UserId, device: str) -> None:
     if answer.get("user_id") != user or answer.get("device_id") != device:
         raise Fatal(
             "The stored access token belongs to another account or device than this folder's. "
-            "Is bot.user_id right? The README says more under “If the keys are lost”."
+            "Is bot.user_id right? docs/lost-keys.md says more."
         )

@@ -201,7 +201,7 @@ def _result(status: int, retry_after: str | None, text: str) -> Any:
     if status == 401 and code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
         raise Fatal(
             "The server no longer accepts the bot's access token: its device was logged out or removed there. "
-            "The README says what is left to do under “If the keys are lost”."
+            "docs/lost-keys.md says what is left to do."
         )
     if status >= 300:
         raise Refused(f"the server refused ({status})", code=code, status=status)

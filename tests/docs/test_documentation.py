@@ -8,10 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from bot.cli import cli
-from bot.domain.command import COMMANDS, WISHES
+from bot.domain.command import COMMANDS, WISHES, Where
 from bot.resources import resource_dir
 from bot.settings import DeskSettings, Settings
 
@@ -90,11 +91,11 @@ def figures() -> set[str]:
     return set(re.findall(r'"(botschaft_[a-z_]+)"', source))
 
 
-def test_the_readme_explains_every_figure() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_figure_is_explained() -> None:
+    page = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
 
     assert len(figures()) > 5
-    assert {name for name in figures() if name not in readme} == set()
+    assert {name for name in figures() if f"`{name}" not in page} == set()
 
 
 def test_alerts_are_about_figures_that_exist_and_each_says_what_to_do() -> None:
@@ -109,9 +110,40 @@ def test_alerts_are_about_figures_that_exist_and_each_says_what_to_do() -> None:
     assert {rule["labels"]["severity"] for rule in rules} == {"page", "ticket"}
 
 
-def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    words = [f"`!{word}`" for command in COMMANDS for word in command.words]
+def commands_in(section: str) -> list[str]:
+    """Return what stands in the first column of a table of docs/commands.md, between backquotes."""
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    table = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row)]
+
+
+SECTIONS = {
+    "Every day": [command for command in COMMANDS if command.everyday],
+    "In the room of a case": [row for row in COMMANDS if not row.everyday and row.where is Where.CASE],
+    "In every room of the team": [row for row in COMMANDS if not row.everyday and row.where is Where.ANY_STAFF_ROOM],
+    "In the admin room": [row for row in COMMANDS if not row.everyday and row.where is Where.ADMIN],
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_commands_of_staff_stand_where_they_are_typed_and_nothing_else_does(section: str) -> None:
+    there = commands_in(section)
+
+    assert sorted(there) == sorted(f"!{word}" for command in SECTIONS[section] for word in command.words)
+
+
+def test_every_command_of_staff_has_a_section() -> None:
+    assert sum(map(len, SECTIONS.values())) == len(COMMANDS)
+
+
+def test_what_customers_can_type_is_documented() -> None:
+    there = commands_in("What customers can type")
+
+    assert [word for word in WISHES if f"!{word}" not in there] == []
+
+
+def test_the_commands_of_the_shell_are_documented_and_nothing_else_is() -> None:
     verbs = [command.name or str(command.callback.__name__) for command in cli.registered_commands if command.callback]
     verbs += [
         f"{group.name} {command.name or command.callback.__name__}"
@@ -120,15 +152,22 @@ def test_the_readme_names_every_command_of_staff_and_of_the_shell() -> None:
         for command in group.typer_instance.registered_commands
         if command.callback
     ]
+    there = {word for word in commands_in("In the shell") if word.startswith("botschaft ")}
 
     assert {"device reset-identity", "ledger accept-loss"} <= set(verbs)
-    assert [word for word in words + [f"`botschaft {verb}" for verb in verbs] if word not in readme] == []
+    assert there == {f"botschaft {verb}" for verb in verbs}
 
 
-def test_the_readme_names_what_customers_can_type() -> None:
+def test_what_the_readme_shows_of_commands_is_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    staff = {word for command in COMMANDS for word in command.words}
+    verbs = set(commands_in("In the shell"))
 
-    assert [word for word in WISHES if f"`!{word}`" not in readme] == []
+    shown = set(re.findall(r"`!([a-z]+)", readme))
+    assert len(shown) > 8
+    assert shown <= staff | set(WISHES) | {"ja"}
+    for line in re.findall(r"(?:\$ |`)(botschaft [a-z][a-z -]*)", readme):
+        assert any(line.startswith(verb) for verb in verbs), line
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -141,6 +180,25 @@ def test_every_link_leads_somewhere() -> None:
 
     assert len(links) > 20
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_link_to_a_heading_finds_it() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = [
+        (page, name, heading)
+        for page in pages
+        for name, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+
+    assert len(links) > 3
+    for page, name, heading in links:
+        assert heading in headings(page.parent / name if name else page), f"{page.name}: {name}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as they are made where it is shown: small letters, hyphens for spaces, no signs."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_no_guide_repeats_a_version() -> None:

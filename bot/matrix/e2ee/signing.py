@@ -116,7 +116,7 @@ class Signing:
             raise Fatal(
                 "The bot's account has a cross-signing identity that is not in this key store: the key store was lost, "
                 "or it is another one's. Nothing was changed on the server. Run `botschaft device recover`, or put "
-                "back the folder and the master secret; the README says more under “If the keys are lost”."
+                "back the folder and the master secret; docs/lost-keys.md says more."
             )
         return shown
 
