@@ -24,6 +24,7 @@ CODE = Path(__file__).parents[2] / "bot"
 PLAIN_REASONS = tuple(f"reason.{reason.casefold()}" for reason in PLAIN)
 MADE_UP = (
     "kind.",
+    "listing.",
     "chip.",
     "emoji.",
     "month.",
