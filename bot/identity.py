@@ -8,7 +8,8 @@ from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import UserId
 from bot.domain.secrets import Purpose, derive
 from bot.matrix.account import new_device, remove_other_devices
-from bot.matrix.e2ee.keys import DeviceStatus, opened_secrets
+from bot.matrix.e2ee.own_device import DeviceStatus
+from bot.matrix.e2ee.recovery import opened_secrets
 from bot.matrix.e2ee.secret_storage import SecretStorage, as_words, from_words
 from bot.matrix.transport import Transport
 from bot.resources import resource_dir

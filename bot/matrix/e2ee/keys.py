@@ -4,27 +4,29 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 from cachetools import LRUCache
 
-from bot.domain.errors import Fatal, Transient
+from bot.domain.errors import Transient
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.domain.message import Forged, NoKey, Untrusted
 from bot.domain.room import Rotation
-from bot.matrix.e2ee import resting, secret_storage, signing, withheld
+from bot.matrix.e2ee import resting, signing, withheld
 from bot.matrix.e2ee.backup import Backup
 from bot.matrix.e2ee.devices import Devices
 from bot.matrix.e2ee.machine import MEGOLM, Machine
 from bot.matrix.e2ee.opening import Opened, Opening
 from bot.matrix.e2ee.owing import Owing
+from bot.matrix.e2ee.own_device import DeviceStatus, OwnDevice
+from bot.matrix.e2ee.recovery import Recovery
 from bot.matrix.e2ee.secret_storage import SecretStorage
 from bot.matrix.e2ee.self_test import SelfTest
 from bot.matrix.e2ee.sharing import WITHHELD, Sharing
-from bot.matrix.e2ee.signing import USAGES, Signing
+from bot.matrix.e2ee.signing import Signing
 from bot.matrix.e2ee.store import CipherStore
 from bot.matrix.e2ee.trust import Policy, Trust
 from bot.matrix.e2ee.uploads import Uploads
@@ -38,9 +40,6 @@ Json = dict[str, Any]
 
 STEPS_AN_HOUR = 60
 SETTLE_EVERY_S = 2.0
-_BACKUP = "m.megolm_backup.v1"
-SECRETS = (*(f"m.cross_signing.{usage}" for usage in USAGES), _BACKUP)
-"""What the recovery key opens, by its names in secret storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +49,6 @@ class KeysArrived:
     sessions: frozenset[SessionId]
     withheld: tuple[str, ...] = ()  # codes, e.g. `m.unverified`
     handshakes: tuple[Json, ...] = ()  # steps of verifications, as they came
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """What `botschaft device status` shows. `faults` are sentences, by one word each."""
-
-    device_id: str
-    fingerprint: str
-    master_key: str | None
-    not_backed_up: int  # sessions
-    recoverable: bool  # there is a recovery key
-    faults: dict[str, str] = field(default_factory=dict)
-    others: tuple[str, ...] = ()  # further devices of the account
-    backup_version: str | None = None  # of the account's key backup
-    backup_is_ours: bool = False
-
-    @property
-    def problems(self) -> list[str]:
-        """The sentences, one in each line."""
-        return [line for fault in self.faults.values() for line in fault.splitlines()]
 
 
 class Keys:
@@ -95,8 +74,10 @@ class Keys:
         self._signing = Signing(machine, transport)
         self.verifications = Verifications(machine, self._devices, self._trust, self._signing)
         self._backup = Backup(machine, transport)
-        self._storage = SecretStorage(transport, machine.user_id)
-        self._watermark = Watermark(machine, self._storage)
+        storage = SecretStorage(transport, machine.user_id)
+        self._watermark = Watermark(machine, storage)
+        self._recovery = Recovery(machine, storage, self._backup)
+        self._own_device = OwnDevice(store, machine, self._signing, self._backup, self._recovery)
         self.self_test = SelfTest(machine, transport)
         machine.on_session = self._backup.look
         self.alarm: Callable[[str], None] = lambda text: None
@@ -156,7 +137,7 @@ class Keys:
         Raises:
             Fatal: the server has other keys or another identity; which command to run.
         """
-        await self._check_device()
+        await self._own_device.check()
         await self._watermark.check()
         self._sharing.go_on_with(resting.take_up(self._machine))
         if self._sharing.sessions:
@@ -214,29 +195,15 @@ class Keys:
 
     async def has_recovery_key(self) -> bool:
         """Tell whether the account has secret storage."""
-        return await self._storage.default_key() is not None
+        return await self._recovery.has_key()
 
     async def make_recovery_key(self) -> bytes:
-        """Seal our secrets on the server with a new recovery key and return it; nothing else keeps it.
-
-        Raises:
-            Fatal: there is nothing to seal yet, or the server lost it.
-        """
-        identity, backup_key = signing.load(self._machine), self._backup.key
-        if identity is None or backup_key is None:
-            raise Fatal("The bot has no identity yet. Start it once with `botschaft run`.")
-        seeds = {f"m.cross_signing.{usage}": identity.seed(usage) for usage in USAGES}
-        return await self._storage.create(seeds | {_BACKUP: backup_key})
+        """Seal our secrets on the server with a new recovery key; see `Recovery`."""
+        return await self._recovery.make_key()
 
     async def adopt_secrets(self, recovery_key: bytes) -> None:
-        """Take identity and backup key out of secret storage into this key store.
-
-        Raises:
-            Fatal: this key does not open all of them.
-        """
-        found = await opened_secrets(self._storage, recovery_key)
-        signing.adopt(self._machine, {usage: found[f"m.cross_signing.{usage}"] for usage in USAGES})
-        self._backup.adopt(found[_BACKUP])
+        """Take identity and backup key out of secret storage into this key store; see `Recovery`."""
+        await self._recovery.adopt(recovery_key)
 
     async def restore(self) -> int:
         """Fetch all sessions of the key backup; return how many."""
@@ -273,30 +240,6 @@ class Keys:
     def is_signed(self) -> bool:
         """Tell whether the server has shown, since the start, that our device is signed by our identity."""
         return self._machine.signed_device_keys is not None
-
-    async def _check_device(self) -> None:
-        shown = (await self._signing.shown()).device
-        account = self._machine.account
-        if not shown:
-            if account.shared:
-                raise Fatal("The bot's device was removed on the server. Run `botschaft device status`.")
-            return
-        if not self._is_ours(shown):
-            raise Fatal(
-                "The server knows this device with other keys than this key store: the key store was lost or replaced "
-                "while the access token stayed. Run `botschaft device status`; put the old key store back."
-            )
-        if not account.shared:
-            # We died between the upload and writing that down: the keys are the ones we saved before.
-            with self._store.one_commit():
-                account.shared = True
-                self._machine.save_account()
-
-    def _is_ours(self, shown: Json) -> bool:
-        name = self._machine.device_id
-        keys = shown.get("keys")
-        ours = {f"curve25519:{name}": self._machine.curve25519, f"ed25519:{name}": self._machine.ed25519}
-        return keys == ours
 
     def take_in(
         self,
@@ -443,35 +386,7 @@ class Keys:
 
     async def status(self) -> DeviceStatus:
         """Compare what the server shows with what we hold."""
-        shown = await self._signing.shown()
-        identity = signing.load(self._machine)
-        faults: dict[str, str] = {}
-        if not shown.device:
-            faults["unknown"] = "The server does not know this device (yet)."
-        elif not self._is_ours(shown.device):
-            faults["other_keys"] = "The server knows this device with other keys than this key store."
-        if identity is None:
-            faults["no_identity"] = "This key store holds no cross-signing identity."
-        elif shown.device and (wrong := self._signing.faults(shown, identity)):
-            faults["unsigned"] = "\n".join(f"Missing or wrong on the server: {what}." for what in wrong)
-        others = tuple(name if name.isalnum() else "?" for name in shown.others[:5])
-        if others:
-            faults["other_devices"] = (
-                f"Other devices are logged in to the bot's account ({', '.join(others)}). They are given no keys, but "
-                "whoever owns them knows the password: log them out and change it."
-            )
-        version, is_ours = await self._backup.look_at()
-        return DeviceStatus(
-            device_id=self._machine.device_id,
-            fingerprint=self._machine.ed25519,
-            master_key=shown.master,
-            not_backed_up=self._backup.missing(),
-            recoverable=await self.has_recovery_key(),
-            faults=faults,
-            others=others,
-            backup_version=version,
-            backup_is_ours=is_ours,
-        )
+        return await self._own_device.status()
 
     def staff_faults(self) -> dict[str, list[str]]:
         """Return members of the team who cannot be believed yet, by what they lack; from what we know already."""
@@ -484,17 +399,3 @@ class Keys:
     def close(self) -> None:
         """Close the key store."""
         self._store.database.close()
-
-
-async def opened_secrets(storage: SecretStorage, recovery_key: bytes) -> dict[str, bytes]:
-    """Open everything that a recovery needs.
-
-    Raises:
-        WrongRecoveryKey: not the key of this account.
-        Fatal: something is missing there.
-    """
-    found = await storage.open(recovery_key, SECRETS)
-    missing = [name for name in SECRETS if len(found.get(name, b"")) != secret_storage.KEY_BYTES]
-    if missing:
-        raise Fatal(f"The account's secret storage lacks {', '.join(missing)}. Nothing was changed.")
-    return found
