@@ -262,6 +262,8 @@ async def an_old_question_is_none(day: Day, question: str) -> None:
     await day.mechanic.next("'JA'", room=day.case)
     await day.anna.command("text", room_id=day.chat, body="STOPP")
     await day.customer.next("in nichts eingewilligt", room=day.chat)
+    await day.jan.command("text", room_id=day.case, body="!zu")
+    await day.mechanic.next("Vorgang geschlossen", room=day.case)
 
 
 async def a_new_yes_and_too_young(day: Day) -> None:
