@@ -59,7 +59,7 @@ async def answered(
     Raises:
         Hold: what follows the opening of the case is not done, and would write over what the move writes.
     """
-    if message.kind not in {Kind.TEXT, Kind.POLL_VOTE}:
+    if not _may_answer(message):
         return None
     asked = await desk_questions.open_of(tx, customer)
     chosen = _chosen(asked, message) if asked else None
@@ -77,13 +77,22 @@ async def answered(
     return await _plan(around, case, chosen, moves=moves) | {"poll": asked.poll}
 
 
+def _may_answer(message: Message) -> bool:
+    """Tell it from most of what is written, without a look into any table."""
+    return message.kind is Kind.POLL_VOTE or (message.kind is Kind.TEXT and bool(_number(message.body)))
+
+
+def _number(text: str) -> int:
+    """Return the number that a text is, else 0."""
+    said = text.strip().rstrip(".)").strip()
+    return int(said) if said.isdecimal() and len(said) < 4 else 0
+
+
 def _chosen(asked: DeskQuestion, message: Message) -> DeskId | None:
-    if message.kind is Kind.POLL_VOTE:
-        said = message.vote[0] if len(message.vote) == 1 and asked.poll == message.target else ""
-    else:
-        said = message.body.strip().rstrip(".)").strip()
-    is_one = said.isdecimal() and len(said) < 4 and 1 <= int(said) <= len(asked.desks)
-    return asked.desks[int(said) - 1] if is_one else None
+    is_vote = message.kind is Kind.POLL_VOTE
+    said = message.body if not is_vote else message.vote[0] if len(message.vote) == 1 else ""
+    number = _number(said) if not is_vote or message.target == asked.poll else 0
+    return asked.desks[number - 1] if 1 <= number <= len(asked.desks) else None
 
 
 async def _answered_before(tx: Tx, around: Surroundings, item: Item) -> dict[str, Any] | None:
