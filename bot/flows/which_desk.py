@@ -121,9 +121,11 @@ async def take(around: Surroundings, item: Item) -> None:
     await around.send(item, "thanks", item.room_id, Outgoing(thanks, notice=True))
     if item.plan.get("poll"):
         await around.send(item, "poll_end", item.room_id, Outgoing(thanks, ends=EventId(item.plan["poll"])))
-    told = around.say_at(case.desk, "case.desk_chosen", desk=name)
+    stays = DeskId(item.plan["desk"]) if item.plan["moves"] else case.desk  # who reads on
+    told = around.say_at(stays, "case.desk_chosen", desk=name)
     if item.plan["moves"]:
-        await _move(around, item, case, f"{told}\n{around.say_at(case.desk, 'handing.to_desk', desk=name)}")
+        with speaking_at(stays):
+            await _move(around, item, case, f"{told}\n{around.say('handing.to_desk', desk=name)}")
         return
     await around.send(item, "reply", case.room_id, Outgoing(told, notice=True))
     async with around.database.transaction() as tx:
@@ -135,5 +137,4 @@ async def _move(around: Surroundings, item: Item, case: Case, told: str) -> None
     room = await rooms.find(around.database, RoomId(case.room_id or ""))
     assert room is not None, "the room of a case is recorded with it"
     message = Message(item.event_id, item.room_id, item.sender, item.sent_at, Kind.TEXT)
-    with speaking_at(case.desk):
-        await handing.carry_over(Order(around, item, room, case, "", message, tapped=True), told)
+    await handing.carry_over(Order(around, item, room, case, "", message, tapped=True), told)

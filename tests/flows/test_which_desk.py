@@ -1,5 +1,6 @@
 """A new customer is asked once for whom their message is; nothing waits for it, and nothing is taken from anybody."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,6 +139,17 @@ async def test_an_answer_to_a_closed_case_opens_it_as_any_message_does(shop: Wor
     await shop.says(ANNA, chat, "2")
     assert "2" in said(shop, case)
     assert (await shop.case(ANNA)).desk == "annahme"
+
+
+async def test_who_gets_the_case_is_told_in_their_language(shop: World) -> None:
+    shop.rule(desks=(DESKS[0], replace(DESKS[1], language="en")))
+    chat, case = await asked(shop)
+    await shop.says(JAN, case, ". note")
+    await shop.says(ANNA, chat, "2")
+    chosen, recap = said(shop, case)[-2:]
+    assert chosen.startswith("↪️ The customer was asked whom it is for and chose: Werkstatt.\n➡️ This case")
+    assert recap.startswith("📜 What")
+    assert said(shop, inbox(shop, "annahme"))[-1] == "Vorgang 1001: jetzt bei Werkstatt."
 
 
 async def test_they_are_asked_and_thanked_in_their_language(shop: World) -> None:
