@@ -87,7 +87,7 @@ class Team:
 
     ACTS: ClassVar = (
         *("answer", "note", "name_a_colleague", "reply", "reply_to_a_notice", "edit", "edit_into_a_note"),
-        *("edit_and_name_a_colleague", "tap", "tap_in_vain", "delete"),
+        *("edit_and_name_a_colleague", "think_again", "tap", "tap_in_vain", "delete"),
     )
 
     async def does(self, act: str, by: Draw) -> None:
@@ -141,6 +141,11 @@ class Team:
         if said:
             self._is_held(said, await self._change(said, f"@{_name(self._other(said.author))} {{}}"))
 
+    async def think_again(self, by: Draw) -> None:
+        """A doubtful edit, and at once a plain one of the same message."""
+        await self.edit_and_name_a_colleague(by)
+        await self.edit(by)
+
     async def tap(self, by: Draw) -> None:
         """On the question or on the message; the first tap counts, a second one comes too late."""
         said = self._pick(by.pick, Standing.HELD)
@@ -159,7 +164,8 @@ class Team:
 
     async def tap_in_vain(self, by: Draw) -> None:
         """A sign on what is not held, or on a question that counts no more, decides nothing."""
-        said = self._pick(by.pick, Standing.ANSWER, Standing.NOTE)
+        asked = [said for said in self.said if said.stale and said.standing is not Standing.HELD]
+        said = asked[-1] if by.also and asked else self._pick(by.pick, Standing.ANSWER, Standing.NOTE)
         if said:
             target = await self.room.question(said.stale) if by.also and said.stale else said.event
             tapped = await self._react(by.author, target, SEND if by.yes else KEEP)
@@ -199,7 +205,8 @@ class Team:
         return f"w{self.words}w"
 
     def _pick(self, pick: int, *standings: Standing) -> Said | None:
-        found = [said for said in self.said if said.standing in standings]
+        """Return one of the newest: people act on what they have just written."""
+        found = [said for said in self.said if said.standing in standings][-4:]
         return found[pick % len(found)] if found else None
 
     def _other(self, person: UserId) -> UserId:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import tempfile
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bot.domain.ids import EventId, RoomId, UserId
+from bot.domain.ids import EventId, RoomId, SessionId, UserId
+from bot.store import arrivals
 from tests.flows.shown import shown
 from tests.flows.world import ANNA, EVA, JAN, ME, Crash, World, a_world
 from tests.leaks import INTERNAL, KEEP, SEND, Draw, Team
@@ -40,9 +42,25 @@ class FakeCase:
     def __init__(self, world: World, case: RoomId) -> None:
         self.world, self.case = world, case
         self.crash: tuple[int, Literal["before", "after"]] | None = None
+        self.keys_are_late = False
 
     async def put(self, author: UserId, event_type: str, content: Json) -> EventId:
+        if self.keys_are_late and event_type == "m.room.message":
+            return await self.put_late(author, {"type": event_type, "content": content})
         event = await self.takes(author, event_type, content)
+        await self.work()
+        return event
+
+    async def put_late(self, author: UserId, inside: Json) -> EventId:
+        """Write something whose key comes only when the bot has given up waiting for it."""
+        session = SessionId(f"session{next(self.world.server.numbers)}")
+        self.world.server.missing_keys.add(session)
+        event = await self.takes(author, "m.room.encrypted", {"session": session, "inside": inside})
+        self.world.later(seconds=11)
+        await self.work()
+        self.world.server.missing_keys.remove(session)
+        async with self.world.database.transaction() as tx:
+            await arrivals.wake_sessions(tx, [session])
         await self.work()
         return event
 
@@ -98,6 +116,7 @@ class Staff(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         world = await self.stack.enter_async_context(a_world(Path(self.folder.name)))
+        world.rule(held_for=timedelta(hours=10))
         self.chat = await world.chat(ANNA)
         await world.says(ANNA, self.chat, "Hallo")
         self.room = FakeCase(world, (await world.case_room(ANNA)).room_id)
@@ -109,9 +128,9 @@ class Staff(RuleBasedStateMachine):
         self.loop.close()
         self.folder.cleanup()
 
-    @rule(act=st.sampled_from(Team.ACTS), by=draws, crash=crashes)
-    def somebody_acts(self, act: str, by: Draw, crash: Any) -> None:
-        self.room.crash = crash
+    @rule(act=st.sampled_from(Team.ACTS), by=draws, crash=crashes, late=st.sampled_from([False, False, True]))
+    def somebody_acts(self, act: str, by: Draw, crash: Any, late: bool) -> None:
+        self.room.crash, self.room.keys_are_late = crash, late
         self.loop.run(self.team.does(act, by))
 
     @rule(by=draws, crash=crashes)
@@ -127,13 +146,13 @@ class Staff(RuleBasedStateMachine):
         await self.room.delete(by.author, tap)
 
     @rule(crash=crashes)
-    def a_minute_passes(self, crash: Any) -> None:
+    def the_time_is_up(self, crash: Any) -> None:
         self.room.crash = crash
         self.team.time_is_up()
-        self.loop.run(self._minute())
+        self.loop.run(self._time())
 
-    async def _minute(self) -> None:
-        self.room.world.later(seconds=61)
+    async def _time(self) -> None:
+        self.room.world.later(hours=11)
         await self.room.work()
 
     @invariant()
