@@ -164,7 +164,8 @@ class Team:
 
     async def tap_in_vain(self, by: Draw) -> None:
         """A sign on what is not held, or on a question that counts no more, decides nothing."""
-        asked = [said for said in self.said if said.stale and said.standing is not Standing.HELD]
+        # What was deleted before the bot looked at it was never asked about.
+        asked = [said for said in self.said if said.stale and said.standing in {Standing.ANSWER, Standing.NOTE}]
         said = asked[-1] if by.also and asked else self._pick(by.pick, Standing.ANSWER, Standing.NOTE)
         if said:
             target = await self.room.question(said.stale) if by.also and said.stale else said.event
