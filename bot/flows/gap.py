@@ -3,12 +3,14 @@
 from typing import Any
 
 from bot.domain.arrival import Item
+from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.flows.intake import is_dropped, messages_of, sent_at
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, blocks
 
 PAGE = 100
+GOES_ROUND = "goes_round"
 
 
 async def fill(around: Surroundings, item: Item) -> None:
@@ -26,8 +28,13 @@ async def fill(around: Surroundings, item: Item) -> None:
 
 
 async def read_back(around: Surroundings, room: RoomId, start: str | None, until: str | None) -> list[dict[str, Any]]:
-    """Return events from `start` (a pagination token; None: from now) back to `until`, or to our own invitation."""
+    """Return events from `start` (a pagination token; None: from now) back to `until`, or to our own invitation.
+
+    Raises:
+        Refused: the server leads back to where we have been; it would go on for ever.
+    """
     events: list[dict[str, Any]] = []
+    been = {start}
     while True:
         page = await around.messenger.page_back(room, start, limit=PAGE)
         for event in page.events:
@@ -37,6 +44,9 @@ async def read_back(around: Surroundings, room: RoomId, start: str | None, until
         if page.older is None:
             return events
         start = page.older
+        if start in been:
+            raise Refused("the server gives the same page of the past again and again", code=GOES_ROUND)
+        been.add(start)
 
 
 def _is_our_beginning(event: dict[str, Any], me: UserId) -> bool:

@@ -13,6 +13,7 @@ PLAIN: Final = frozenset(
         "no_device",
         "room_given_up",
         "too_large",
+        "goes_round",
         "held",
         "Mistake",
     }

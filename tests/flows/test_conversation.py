@@ -2,10 +2,12 @@
 
 import pytest
 
+from bot.domain.arrival import ItemKind
 from bot.domain.case import CaseState
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows import identities, stuck
 from bot.flows.intake import RoomUpdate
+from bot.flows.messenger import Page
 from bot.store import arrivals, links
 from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, World
 
@@ -315,6 +317,28 @@ async def test_a_gap_is_filled_before_anything_newer(world: World) -> None:
     await world.run()
 
     assert [t for t in (await world.case_room(ANNA)).texts() if t.isdigit()] == [str(n) for n in range(251)]
+
+
+async def test_a_gap_in_which_the_server_goes_round_is_parked_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "0")
+    pages = iter(["two", "three", "two", "three"])
+
+    async def page_back(room: RoomId, start: str | None, *, limit: int) -> Page:
+        return Page((), next(pages))
+
+    monkeypatch.setattr(world.server, "page_back", page_back)
+    newest = world.server.new_event(chat, ANNA, "m.room.message", {"msgtype": "m.text", "body": "neu"})
+    await world.take_in(RoomUpdate(chat, "join", (), (newest,), limited=True, prev_batch="one"))
+    await world.run()
+
+    assert (await world.case_room(ANNA)).texts().count("neu") == 1
+    [gap] = [item for item in await arrivals.stuck(world.database) if item.kind is ItemKind.GAP]
+    assert gap.reason == "goes_round"
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!haenger")
+    assert "dieselbe Seite" in (await world.case_room(ANNA)).texts()[-1]
 
 
 async def test_the_same_sync_again_changes_nothing(world: World) -> None:
