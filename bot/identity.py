@@ -1,9 +1,11 @@
 """What an admin does about the bot's device and identity: look, sign, recover, begin anew, trust a colleague."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.app import alone, login_of, opened, persistently, start_keys
+from bot.app import OnWait, Parts, alone, login_of, opened, persistently, start_keys
 from bot.domain.errors import Fatal, Transient
 from bot.domain.ids import UserId
 from bot.domain.secrets import Purpose, derive
@@ -30,7 +32,29 @@ async def device_status(settings: Settings) -> DeviceStatus:
         try:
             return await parts.keys.status()
         except Transient as error:
-            raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
+            _away(settings)(error)
+            raise
+
+
+def _away(settings: Settings) -> OnWait:
+    """Return what ends a command before its first step: whoever waits at a shell reads a sentence instead."""
+
+    def end(error: Transient) -> None:
+        raise Fatal(f"{settings.homeserver.url} does not answer: {error}. Nothing was changed.") from error
+
+    return end
+
+
+@asynccontextmanager
+async def _answering(settings: Settings) -> AsyncIterator[Parts]:
+    """Open everything, if the server answers now; the steps that follow insist, so that nothing is left half done.
+
+    Raises:
+        Fatal: it does not.
+    """
+    async with opened(settings, on_wait=_away(settings)) as parts:
+        await persistently(lambda: parts.transport.call("GET", "/_matrix/client/versions"), _away(settings))
+        yield parts
 
 
 async def sign_device(settings: Settings, *, new_key: bool) -> str | None:
@@ -39,7 +63,7 @@ async def sign_device(settings: Settings, *, new_key: bool) -> str | None:
     Raises:
         Fatal: with the sentence for the admin.
     """
-    async with opened(settings) as parts:
+    async with _answering(settings) as parts:
         await start_keys(parts)
         if await persistently(parts.keys.has_recovery_key) and not new_key:
             return None
@@ -88,7 +112,7 @@ async def _take_new_device(settings: Settings, key: bytes) -> None:
     try:
         if await facts.get(database, facts.RECOVERING):
             return
-        device, token = await persistently(lambda: new_device(transport, login_of(settings)))
+        device, token = await persistently(lambda: new_device(transport, login_of(settings)), _away(settings))
         try:
             storage = SecretStorage(transport, settings.bot.user_id)
             await persistently(lambda: opened_secrets(storage, key))
@@ -124,7 +148,7 @@ async def reset_identity(settings: Settings) -> str:
     password = settings.bot.secret_password()
     if not password:
         raise Fatal("A new identity needs the bot's password. Put it into the file that bot.password_file names.")
-    async with opened(settings) as parts:
+    async with _answering(settings) as parts:
         await persistently(lambda: parts.keys.replace_identity(password))
         await persistently(parts.keys.begin_backup_anew)
         await persistently(parts.keys.start)
@@ -137,7 +161,7 @@ async def trust(settings: Settings, user: str) -> bool:
     Raises:
         Fatal: the bot is running, or this is nobody of the team.
     """
-    async with opened(settings) as parts:
+    async with _answering(settings) as parts:
         if user not in parts.around.rules.staff:
             raise Fatal(f"{user} does not belong to the team. Nothing was changed.")
         return await persistently(lambda: parts.keys.confirm_identity(UserId(user)))

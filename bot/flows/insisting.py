@@ -14,7 +14,10 @@ log = structlog.get_logger()
 
 
 async def insist(attempt: Callable[[], Awaitable[T]], *, on_wait: Callable[[Transient], None] | None = None) -> T:
-    """Return what the attempt returns, as soon as it is not `Transient` any more. Other failures come out."""
+    """Return what the attempt returns, as soon as it is not `Transient` any more. Other failures come out.
+
+    `on_wait` hears of each failure before the pause; what it raises comes out as well.
+    """
     failures = 0
     while True:
         try:
@@ -22,7 +25,7 @@ async def insist(attempt: Callable[[], Awaitable[T]], *, on_wait: Callable[[Tran
         except Transient as error:
             pause = error.retry_after_s or min(0.5 * 2**failures, LONGEST_PAUSE_S)
             failures += 1
-            log.warning("start_waits", reason=str(error), seconds=round(pause, 1))
             if on_wait:
                 on_wait(error)
+            log.warning("start_waits", reason=str(error), seconds=round(pause, 1))
             await asyncio.sleep(pause)
