@@ -144,13 +144,26 @@ def test_check_config_is_content_with_what_init_wrote_a_password_and_a_controlle
 
     put_password(tmp_path)
     ended = botschaft("check-config")
-    assert ended.code == 1
+    assert (ended.code, ended.out) == (0, "✓ The bot can start.\n"), "as it does"
+    assert ended.err.startswith("⚠ ")
     assert "botschaft.toml: controller: name, address, contact, authority, privacy_url must be filled in" in ended.err
 
     fill_in(tmp_path)
     ended = botschaft("check-config")
 
-    assert ended == Outcome(0, "✓ Everything is fine.\n", "")
+    assert ended == Outcome(0, "✓ The bot can start.\n", "")
+
+
+def test_who_waits_at_a_shell_is_told_that_the_server_is_away(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    file = tmp_path / "botschaft.toml"
+    file.write_text(re.sub(r'(?m)^url = ".*"$', 'url = "http://127.0.0.1:9"', file.read_text()))
+    for command in (("sign",), ("trust", "@jan:werk.de"), ("reset-identity", "--yes")):
+        ended = botschaft("device", *command)
+        assert (ended.code, ended.err.count("\n")) == (1, 1), ended.err
+        assert "http://127.0.0.1:9 does not answer" in ended.err
+        assert "Nothing was changed." in ended.err
 
 
 def test_a_password_that_others_may_read_is_refused(botschaft: Botschaft, tmp_path: Path) -> None:

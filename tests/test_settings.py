@@ -1,16 +1,20 @@
 """The configuration: what is refused, where it says the fault stands, and who wins."""
 
-from collections.abc import Callable
-from datetime import date
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bot.app import rules_of
 from bot.domain.errors import Fatal
 from bot.resources import resource_dir
-from bot.settings import SettingsProblems, StorageSettings, load_settings, load_texts
+from bot.settings import Settings, SettingsProblems, StorageSettings, load_settings, load_texts
+from bot.settings.business import DeskSettings
+from bot.settings.judging import problem_of
 
 EXAMPLE = (resource_dir("config") / "botschaft.example.toml").read_text(encoding="utf-8")
 URL = 'url = "https://matrix.example.de"'
@@ -158,7 +162,51 @@ def test_two_desks_need_two_ids_even_when_something_else_is_wrong(write: Write) 
     found = "\n".join(problems_of(write(text)))
 
     assert "each desk needs its own id; annahme stands there more than once" in found
-    assert "customers.burst: expected greater than or equal to 1" in found
+    assert "customers.burst: expected 1 or more" in found
+
+
+WRONG: tuple[Any, ...] = (
+    "",
+    "x",
+    10**30,
+    -(10**9),
+    1.5,
+    True,
+    [],
+    ["x"],
+    [1],
+    {},
+    {"x": 1},
+    datetime(2026, 1, 1, 1, tzinfo=UTC),
+)
+
+
+def places(model: type[BaseModel], *before: str) -> Iterator[tuple[str, ...]]:
+    """Yield every section and key of a part of the configuration."""
+    for name, field in model.model_fields.items():
+        yield (*before, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from places(field.annotation, *before, name)
+
+
+@pytest.mark.parametrize("place", [*places(Settings), *places(DeskSettings, "desks", "0")], ids=".".join)
+def test_whatever_is_wrong_is_said_in_our_words(place: tuple[str, ...], tmp_path: Path) -> None:
+    """None of pydantic's own sentences, and none of its kinds of errors that we have no sentence for."""
+    refused = []
+    for value in WRONG:
+        tree: Any = {"desks": [{"id": "a", "name": "A", "members": ["@jan:example.de"]}]}
+        inner = tree
+        for part in place[:-1]:
+            inner = inner[int(part)] if isinstance(inner, list) else inner.setdefault(part, {})
+        inner[place[-1]] = value
+        try:
+            Settings.model_validate(tree)
+        except ValidationError as error:
+            refused += [str(problem_of(tmp_path, "", detail)) for detail in error.errors()]
+
+    assert refused
+    for sentence in refused:
+        assert not re.search(r"Input should|Field required|cannot be used|valid |pydantic|\{", sentence), sentence
 
 
 def test_a_syntax_error_has_its_line(write: Write) -> None:
@@ -243,8 +291,8 @@ def test_the_environment_wins(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("BOTSCHAFT_HOMESERVER__URLL", "x", "BOTSCHAFT_HOMESERVER__URLL: unknown key homeserver.urll; did you mean"),
         ("BOTSCHAFT_HOMSERVER__URL", "x", "BOTSCHAFT_HOMSERVER__URL: unknown section homserver; did you mean"),
-        ("BOTSCHAFT_CASES__REOPEN_DAYS", "soon", "BOTSCHAFT_CASES__REOPEN_DAYS: cases.reopen_days: expected a valid"),
-        ("botschaft_cases__reopen_days", "soon", "BOTSCHAFT_CASES__REOPEN_DAYS: cases.reopen_days: expected a valid"),
+        ("BOTSCHAFT_CASES__REOPEN_DAYS", "soon", "BOTSCHAFT_CASES__REOPEN_DAYS: cases.reopen_days: expected a number"),
+        ("botschaft_cases__reopen_days", "soon", "BOTSCHAFT_CASES__REOPEN_DAYS: cases.reopen_days: expected a number"),
         ("BOTSCHAFT_ADMINS", '["x"]', "BOTSCHAFT_ADMINS: admins.0: expected a Matrix user id"),
         ("BOTSCHAFT_DESKS", "annahme", "BOTSCHAFT_DESKS: expected JSON"),
         ("BOTSCHAFT_BOT", "werkstatt", "BOTSCHAFT_BOT: expected JSON"),

@@ -42,6 +42,11 @@ def complain(error: Fatal) -> None:
         err.print(f"[red]✗[/red] {escape(line)}", soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Say what should be otherwise and keeps nothing from working."""
+    err.print(f"[yellow]⚠[/yellow] {escape(text)}", soft_wrap=True)
+
+
 def config_path(given: Path | None) -> Path:
     """Return where the configuration is: named, in the environment, or in one of the usual places."""
     named = given or os.environ.get("BOTSCHAFT_CONFIG")

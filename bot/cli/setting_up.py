@@ -14,6 +14,7 @@ from bot.cli.common import (
     complain,
     config_path,
     out,
+    warn,
 )
 from bot.domain.errors import Fatal
 from bot.domain.texts import TextsDiffer
@@ -114,7 +115,8 @@ def check_config(config: ConfigOption = None) -> None:
         if not settings.storage.is_used() or settings.bot.has_password_file():
             found.append(settings.bot.password_problem())
         problems += [problem for problem in found if problem]
-        problems += _privacy_problems(settings, path)
+        problems += _privacy_problems(settings)
+        _warn_without_controller(settings, path)
     except SettingsProblems as error:
         problems += [str(problem) for problem in error.problems]
     try:
@@ -124,21 +126,26 @@ def check_config(config: ConfigOption = None) -> None:
     if problems:
         complain(Fatal("\n".join(problems)))
         raise typer.Exit(1)
-    out.print("[green]✓[/green] Everything is fine.")
+    out.print("[green]✓[/green] The bot can start.")
 
 
-def _privacy_problems(settings: Settings, path: Path) -> list[str]:
-    """Return what is wrong with purposes and privacy texts, or that customers cannot be shown any."""
-    missing, problems = settings.controller.missing(), []
-    if missing:
-        problems.append(
-            f"{path}: controller: {', '.join(missing)} must be filled in. Until then customers are shown no privacy "
-            "text and asked for no consent, which the law does not allow for long; messages are carried."
+def _warn_without_controller(settings: Settings, path: Path) -> None:
+    """Say what every start says in the admin room: it carries messages, and that is not enough."""
+    absent = ", ".join(settings.controller.missing())
+    if absent:
+        warn(
+            f"{path}: controller: {absent} must be filled in. Until then customers are shown no privacy text and asked "
+            "for no consent, which the law does not allow for long; the bot starts and carries messages."
         )
+
+
+def _privacy_problems(settings: Settings) -> list[str]:
+    """Return what is wrong with purposes and privacy texts; without a controller they are read as well."""
+    problems: list[str] = []
     try:
         privacy = app.read_privacy(settings).privacy
         # Without the secret, which is another problem, the register cannot be read.
-        if not missing and not settings.storage.secret_problem():
+        if not settings.controller.missing() and not settings.storage.secret_problem():
             problems += asyncio.run(app.changed_texts(settings, privacy))
     except Fatal as error:
         problems += str(error).splitlines()

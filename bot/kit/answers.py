@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from bot.domain.errors import Fatal
+from bot.expected import sentence
 from bot.settings import UserIdText, server_address
 
 Kind = Literal["bot", "compose", "systemd"]
@@ -96,7 +97,7 @@ class Question:
         try:
             TypeAdapter(get_type_hints(Answers, include_extras=True)[self.name]).validate_python(answer)
         except ValidationError as error:
-            return _sentence(error.errors()[0])
+            return sentence(error.errors()[0])
         # What does not go together by options or by an earlier run is no fault of this answer.
         return "" if _conflict(so_far) else _conflict({**so_far, self.name: answer})
 
@@ -279,16 +280,7 @@ def answers_from(given: Mapping[str, Any]) -> Answers:
 
 def _complaint(detail: Any) -> str:
     place = str(detail["loc"][0]).replace("_", "-") if detail["loc"] else ""
-    return f"--{place}: {_sentence(detail)}." if place else f"{_sentence(detail)}."
-
-
-def _sentence(detail: Any) -> str:
-    return (
-        str(detail["msg"])
-        .removeprefix("Value error, ")
-        .replace("Input should be", "expected")
-        .replace("String should have", "expected")
-    )
+    return f"--{place}: {sentence(detail)}." if place else f"{sentence(detail)}."
 
 
 def remembered(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bot.domain.purpose import Basis, Category, Default, Period, Unit
+from bot.expected import sentence
 
 NAMES: Final = ("purposes.toml", "texts.toml", "page.toml")
 _PERIOD: Final = re.compile(r"(\d{1,4}) (days|months|years)( to year-end)?")
@@ -228,13 +229,11 @@ def _said(detail: Any) -> str:
     match detail["type"]:
         case "missing" if detail["loc"][-1] in {"de", "en"}:
             return "is missing; every language must be there"
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            return "unknown key"
         case "string_too_short" | "too_short":
             return "is empty"
+        case "string_pattern_mismatch":
+            return "expected one word of small letters"
         case "model_type" | "dict_type":
             return "expected a table with keys of its own"
         case _:
-            return str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+            return sentence(detail)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from bot.settings.hours import WeekSettings
-from bot.settings.section import Section, UserIdText
+from bot.settings.section import Section, UserIdText, shaped
 
 
 class BusinessSettings(Section):
@@ -94,7 +94,7 @@ class PrivacySettings(Section):
 class DeskSettings(Section):
     """One team."""
 
-    id: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    id: Annotated[str, shaped(r"[a-z0-9-]{1,40}", "small letters, digits and hyphens, 40 at most")]
     name: str = Field(min_length=1, max_length=60)
     members: list[UserIdText] = Field(min_length=1)
     keywords: list[Annotated[str, Field(min_length=2, max_length=60)]] = []

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from bot.settings.section import Section, UserIdText
+from bot.settings.section import Section, UserIdText, shaped
 
 
 class CaseSettings(Section):
@@ -57,7 +57,7 @@ class DoorSettings(Section):
     """What new customers are given."""
 
     gives: Literal["account", "token"] = "account"
-    server: str = Field(default="", pattern=r"^[A-Za-z0-9.\-\[\]:]*$")
+    server: Annotated[str, shaped(r"[A-Za-z0-9.\-\[\]:]*", "the name of a server, like example.de, or nothing")] = ""
     app_link: str = "https://mobile.element.io/element/"
     web_client: str = ""
     token_days: float = Field(default=14, gt=0, le=365)

@@ -13,6 +13,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 
 from bot.domain.errors import Fatal
+from bot.expected import sentence
 from bot.settings.business import DeskSettings
 from bot.settings.whole import PREFIX, Settings
 
@@ -80,7 +81,7 @@ def unreadable_variables(model: type[BaseModel], prefix: str) -> Iterator[Proble
 
 def problem_of(path: Path, text: str, detail: Any) -> Problem:
     """Say one of pydantic's errors so that an admin can act on it; `text` is what stands in the file at `path`."""
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = sentence(detail)
     location: Place = tuple(detail["loc"])
     if not location:  # A rule between sections; its sentence opens with the key it is about.
         key, _, message = message.partition(": ")
@@ -91,10 +92,8 @@ def problem_of(path: Path, text: str, detail: Any) -> Problem:
             return Problem(_place(path, text, location), f"unknown key {name}{_suggestion(location)}")
         case "missing":
             return Problem(_place(path, text, location[:-1]), f"{name} is missing")
-        case "model_type" | "dict_type":
-            return Problem(_place(path, text, location), f"{name}: expected a section with keys of its own")
         case _:
-            return Problem(_place(path, text, location), f"{name}: {message.replace('Input should be', 'expected')}")
+            return Problem(_place(path, text, location), f"{name}: {message}")
 
 
 def _is_json(text: str) -> bool:

@@ -3,12 +3,12 @@
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from bot.domain.errors import Fatal
-from bot.settings.section import Section
+from bot.settings.section import Section, shaped
 
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -99,7 +99,7 @@ class WebSettings(Section):
 class BackupSettings(Section):
     """Backups."""
 
-    recipient: str = Field(default="", pattern=r"^(age1[a-z0-9]{58})?$")
+    recipient: Annotated[str, shaped(r"(age1[a-z0-9]{58})?", "a public key of age, like age1…, or nothing")] = ""
     target: Path = Path("backups")
     keep: int = Field(default=0, ge=0)
 

@@ -1,5 +1,6 @@
 """What a section is made of: no unknown keys, Matrix ids, files with one secret."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,17 @@ def _user_id(value: str) -> str:
     if not is_user_id(value):
         raise ValueError("expected a Matrix user id like @name:example.de (small letters)")
     return value
+
+
+def shaped(pattern: str, expected: str) -> AfterValidator:
+    """Return what refuses a text that does not match, and says what was expected."""
+
+    def matching(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(matching)
 
 
 UserIdText = Annotated[str, AfterValidator(_user_id)]
