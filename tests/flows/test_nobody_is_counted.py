@@ -6,11 +6,12 @@ from typing import Final
 
 import pytest
 
+from bot.domain.command import COMMANDS
 from bot.domain.ids import DeskId, RoomId
 from bot.flows import staffing
 from bot.flows.intake import RoomUpdate
 from bot.flows.surroundings import Desk
-from tests.flows.test_crash_table import NEW, STORIES, Story
+from tests.flows.test_crash_table import NEW, STORIES, Story, agreeing
 from tests.flows.world import ANNA, CHEF, EVA, JAN, World, a_world
 
 STAFF: Final = (JAN, EVA, CHEF, NEW)
@@ -20,6 +21,25 @@ MAY_NAME_THEM: Final = {
     "staff_changes.user_id": "taken in or removed by command, until the configuration says the same (D25)",
     "arrivals.* while open": "what somebody wrote and is still to be done",
 }
+
+
+async def many_words(world: World, chat: RoomId) -> None:
+    """A mechanic uses every command that needs nothing prepared, after a customer has agreed to something."""
+    await agreeing(world, chat)
+    await world.run()
+    room = (await world.case_room(ANNA)).room_id
+    for row in COMMANDS:
+        await world.says(JAN, room, f"!{row.words[0]} 1h")
+        await world.says(CHEF, world.made("admin")[0].room_id, f"!{row.words[0]}")
+    for text in (
+        "!widerruf neuigkeiten",
+        "!titel Bremse von Anna",
+        "!tag eilig",
+        "!wer",
+        "!suche Bremse",
+        ". eine Notiz",
+    ):
+        await world.says(JAN, room, text)
 
 
 async def named(world: World) -> dict[str, list[str]]:
@@ -37,7 +57,7 @@ async def named(world: World) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", [*STORIES, many_words], ids=lambda story: story.__name__)
 async def test_no_table_is_keyed_by_somebody_of_the_staff(tmp_path: Path, story: Story) -> None:
     async with a_world(tmp_path) as world:
         chat = await world.chat(ANNA)
