@@ -6,6 +6,7 @@ bot stops, its log, its metrics and every file of its folder are searched for al
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ Json = dict[str, Any]
 SHORTEST: Final = 8
 """Bytes. Shorter words are found by chance in ciphertext, and in our own words ("Hallo")."""
 STARTS_WITH: Final = 24
-"""Characters of a line that are a word of their own, for a leak may be cut short."""
+"""Characters of a line that are listened for: a leak may be cut short."""
+BLOCK: Final = 4
+"""Bytes. Whatever is twice as long covers one whole block of a file, wherever it stands."""
 SPOKEN: Final = frozenset({"body", "formatted_body", "displayname", "name", "topic", "reason", "filename", "user"})
 """Names, wherever in JSON, whose values are a person's words."""
 IDS: Final = frozenset({"user_id", "room_id", "event_id", "sender", "state_key", "redacts", "password"})
@@ -82,9 +85,14 @@ class Canary:
         self.besides: set[Path] = set()
         _listening.add(self)
 
+    def has_heard(self, *said: str) -> bool:
+        """Tell whether all of this is listened for."""
+        return all(word in self.words for text in said for word in _words(text))
+
     def found_in(self, where: str, data: bytes) -> list[str]:
         """Return what must not stand there, each with its place."""
-        found = [word.decode() for word in sorted(self.words) if word in data]
+        blocks = _blocks(data)
+        found = [word.decode() for word in sorted(self.words) if _may_be_among(blocks, word) and word in data]
         found += [f"a token: {token.decode()}" for token in TOKEN.findall(data)]
         found += ["a database that is not encrypted"] if data.startswith(PLAIN_DATABASE) else []
         return [f"{where}: {what}" for what in found]
@@ -96,6 +104,16 @@ class Canary:
 
     def _is_elsewhere(self, file: Path) -> bool:
         return any(file.is_relative_to(other) for other in self.besides | _elsewhere)
+
+
+def _blocks(data: bytes) -> set[int]:
+    """Return every block of a file, as a number; looking each word up here first is a hundred times faster."""
+    return set(memoryview(data)[: len(data) // BLOCK * BLOCK].cast("I"))
+
+
+def _may_be_among(blocks: set[int], word: bytes) -> bool:
+    """Tell whether a word can stand there: one of its first blocks would be a block of the file."""
+    return any(int.from_bytes(word[at : at + BLOCK], sys.byteorder) in blocks for at in range(BLOCK))
 
 
 def _spoken(value: Any, name: str = "body") -> Iterator[str]:
@@ -112,11 +130,10 @@ def _spoken(value: Any, name: str = "body") -> Iterator[str]:
 
 
 def _words(text: str) -> Iterator[bytes]:
-    """Yield what to look for: the lines of a text, their beginnings, what is inside an id, each as it may be written."""
+    """Yield what to look for: how the lines of a text begin and what is inside an id, each as it may be written."""
     for line in filter(None, map(str.strip, text.splitlines())):
-        parts = {line, line[:STARTS_WITH]}
-        parts |= {part for found in _ID.finditer(line) for part in found.groups() if part}
-        for part in parts:
+        parts = {part for found in _ID.finditer(line) for part in found.groups() if part and len(part) >= SHORTEST}
+        for part in parts if _ID.fullmatch(line) and parts else {*parts, line[:STARTS_WITH]}:
             for written in {part, json.dumps(part)[1:-1], quote(part, safe="")}:
                 if len(part.encode()) >= SHORTEST:
                     yield written.encode()

@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.demo.synapse import LocalSynapse
 from tests.business import Account, Business
-from tests.canary import Canary, overhear
+from tests.canary import SHORTEST, Canary, overhear
 
 ANNA = Account("@anna-1a2b3c4d:localhost", "anna-1a2b3c4d", "a password of hers")
 ROOM = "!dGhpc2lzYXJvb20:localhost"
@@ -102,8 +104,17 @@ async def test_a_leak_into_the_metrics_is_found(business: Business) -> None:
 def test_it_hears_only_what_was_said_since_it_was_there() -> None:
     overhear("Das war vorher gesagt")
     canary = Canary()
-    overhear("Das wurde nachher gesagt")
+    overhear("Das wurde nachher gesagt, und nicht vorher")
     assert canary.words == {b"Das wurde nachher gesagt", b"Das%20wurde%20nachher%20gesagt"}
+    assert canary.has_heard("Das wurde nachher gesagt")
+    assert not canary.has_heard("Das wurde nachher gesagt", "Das war vorher gesagt")
+
+
+@given(st.binary(max_size=40), st.binary(min_size=SHORTEST // 2, max_size=40), st.binary(max_size=40))
+def test_a_word_is_found_wherever_it_stands(before: bytes, word: bytes, after: bytes) -> None:
+    canary = Canary()
+    canary.words = {word.hex().encode()}
+    assert canary.found_in("here", before + word.hex().encode() + after) == [f"here: {word.hex()}"]
 
 
 def test_short_words_and_words_of_the_protocol_are_not_listened_for() -> None:

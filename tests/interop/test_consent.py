@@ -174,7 +174,7 @@ def it_was_listened_for(business: Business, users: list[str], room_ids: list[str
     assert business.canary
     words = [*users, *room_ids, f"{SECRET_WORDS}, was kostet das?", "!info Die Winterreifen sind da"]
     words += [business.bot.mxid, business.bot.password, *(user[1:].partition(":")[0] for user in users)]
-    assert {word.encode() for word in words} <= business.canary.words
+    assert business.canary.has_heard(*words)
     assert business.settings().log.level == "debug"
     assert "serving" in business.log()
 
