@@ -7,10 +7,11 @@ from typing import Final
 
 from PIL import Image
 
-from bot.demo.board import room_called, room_list
+from bot.demo.board import room_called, settled_room_list
 from bot.demo.peer import Seen
 from bot.demo.requests import Json
 from bot.demo.stage import Player
+from bot.demo.telling import Missed
 from bot.demo.workshop import Day
 
 
@@ -246,6 +247,11 @@ async def _evening(day: Day) -> None:
     day.rooms["inbox of Tom"] = await room_called(day.cast.tom, "📥 Eingang Werkstatt")
     await day.orders(day.cast.eva, "inbox", "!heute", "📋 Offen")
     await day.orders(day.cast.tom, "inbox of Tom", "!feierabend", "🌙 Noch offen")
+    await day.orders(day.cast.tom, "1002", "!spaeter fr 9:00", "⏰ Zurückgestellt bis Freitag, 15. Mai")
+    await day.is_called(day.cast.tom, "1002", "⏰ 1002")
+    await day.orders(day.cast.eva, "1001", "!fertig Sie bremst wieder.", "🟢 Der Kunde weiß")
+    await day.told.arrives(day.cast.anna, "Ihr Abholcode")
+    await day.is_called(day.cast.eva, "1001", "🟢 1001 · Bremse")
 
 
 async def _holiday_eve(day: Day) -> None:
@@ -265,18 +271,18 @@ async def _holiday_eve(day: Day) -> None:
 
 async def _room_lists(day: Day) -> None:
     """The board, as two mechanics have it on their phones."""
-    for player in (day.cast.eva, day.cast.tom):
-        rows = await room_list(player)
+    for player, signs in ((day.cast.eva, "🔴🟡🟢✅"), (day.cast.tom, "🟡⏰")):
+        rows = await settled_room_list(player)
+        names = " ".join(row[0] for row in rows)
+        if not all(sign in names for sign in signs):
+            raise Missed(f"each of {signs} in the list of rooms, for {player.name}")
         day.page.table(
             f"Die Raumliste von {player.name}",
-            "As the server gives it to the app: names, what is in the Space, and how many messages came since "
-            "this person last wrote "
-            "or tapped there. Whom a message mentions is encrypted, so that is counted by the app.",
+            "As the server gives it to the app: names, what is in the Space, and how many messages came since this "
+            "person last wrote or tapped there. Whom a message mentions is encrypted, so that is counted by the app.",
             ("room", "in the Space", "unread", "mentions"),
             rows,
         )
-    names = " ".join(row[0] for row in await room_list(day.cast.eva))
-    day.told.holds("Every state stands in a name.", all(sign in names for sign in "🔴🟡✅"))
 
 
 SCENES: Final = (

@@ -32,11 +32,12 @@ class Telling:
         self._names: dict[tuple[str, str], str] = {}
 
     async def writes(self, player: Player, room: str, text: str, *, replies_to: Seen | None = None) -> str:
-        """Let somebody write and return the event id."""
+        """Let somebody write, who has then read the room, and return the event id."""
         content: Json = {"msgtype": "m.text", "body": text}
         if replies_to:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": replies_to.event_id}}
         event_id = await player.peer.send(room, "m.room.message", content)
+        await player.peer.mark_read(room, event_id)
         self._line(await self._name(player, room), player.name, text)
         return event_id
 
@@ -54,7 +55,8 @@ class Telling:
             return is_ours and (relation.get("event_id"), relation.get("key")) == (event.event_id, key)
 
         await self._wait(player, is_there, f"the sign {key}")
-        await player.peer.react(event.room_id, event.event_id, key)
+        tap = await player.peer.react(event.room_id, event.event_id, key)
+        await player.peer.mark_read(event.room_id, tap)
         self._line(await self._name(player, event.room_id), player.name, f"taps {key}")
 
     async def arrives(self, player: Player, text: str, *, room: str = "", tell: bool = True) -> Seen:
