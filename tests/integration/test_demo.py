@@ -83,5 +83,5 @@ def shape(page: str) -> list[str]:
     """Return the lines without what is another number each time: times, codes, and how long something took."""
     for what in (r"\d\d:\d\d", r"\b\d\d\.\d\d\. ", r"(?<=[cC]ode: )\d{4}", r"(?<=!abholung )\d{4}"):
         page = re.sub(what, "#", page)
-    page = re.sub(r"\d+(?= (Min|Std|\|))", "#", page)
+    page = re.sub(r"\d+(?= (Min|Std))|(?<=\| )\d+(?= \|)", "#", page)
     return re.sub(r"(?<=Prüfzeichen )[\w-]+", "#", page).splitlines()
