@@ -61,11 +61,15 @@ async def steps(peer: Peer, room: str, bot: str) -> Counter[str]:
 
 
 def from_bot(peer: Peer, business: Business) -> Counter[str]:
-    return Counter(s.body for s in peer.seen if s.sender == business.bot.mxid and s.body)
+    """Count what the bot said, but for the list of what is open, which always says what holds."""
+    return Counter(s.body for s in peer.seen if s.sender == business.bot.mxid and s.body and "📌" not in s.body)
 
 
 async def test_a_backup_over_a_bot_that_had_gone_on(business: Business, new_peer: MakePeer) -> None:
     bot = business.bot.mxid
+    assert await business.stop() == 0
+    business.controller = ""  # no entries: a ledger older than its anchor stops the start, which is a story of its own
+    await business.start()
     anna = await new_peer(await business.account("anna"), cross_sign=True)
     bert = await new_peer(await business.account("bert"), cross_sign=True)
     jan = await new_peer(business.people["jan"], cross_sign=True)
