@@ -54,7 +54,7 @@ def _desks(order: Order) -> list[DeskId]:
 
 async def _list(order: Order, head: str, found: Sequence[Case], most: int) -> None:
     """Answer with a line for each case; in HTML the number opens its room."""
-    answered = await listed(order.around, order.answered_in, head, found, most)
+    answered = await listed(order.around, head, found, most)
     if len(found) > answered.count:
         answered = answered.with_end(order.say("finding.more"))
     await answer(order, answered.plain, html=answered.html)

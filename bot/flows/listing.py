@@ -7,7 +7,6 @@ from html import escape
 from typing import Final
 
 from bot.domain.case import SIGNS, Case, CaseState
-from bot.domain.ids import RoomId
 from bot.flows import cards
 from bot.flows.surroundings import Surroundings
 
@@ -29,13 +28,14 @@ class Listed:
         return Listed(f"{self.plain}\n{text}", f"{self.html}<br>{escape(text)}", self.count)
 
 
-async def listed(around: Surroundings, room: RoomId, head: str, found: Sequence[Case], most: int) -> Listed:
-    """Return a list for people in a room, of so many cases at most and no longer than an event may be."""
+async def listed(around: Surroundings, head: str, found: Sequence[Case], most: int) -> Listed:
+    """Return a list for people, of so many cases at most and no longer than an event may be."""
     plain, html, names, left = [head], [escape(head)], dict[str, str](), ROOM_FOR
     for case in found[:most]:
+        assert case.room_id is not None
         holder = around.rules.holder(case)
         if holder and holder not in names:
-            names[holder] = await around.messenger.display_name(room, holder)
+            names[holder] = await around.messenger.display_name(case.room_id, holder)
         lines = _line(around, case, names)
         left -= len(json.dumps(lines))
         if left < 0:

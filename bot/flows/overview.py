@@ -51,7 +51,7 @@ async def _says(around: Surroundings, inbox: RoomId, desk: Desk, count: int) -> 
     found = await cases.still_open(around.database, [desk.id], most=MOST)
     if not found:
         return Outgoing(around.say_at(desk.id, "overview.nothing", desk=desk.name), notice=True)
-    shown = await listed(around, inbox, around.say_at(desk.id, "overview.open", desk=desk.name), found, MOST)
+    shown = await listed(around, around.say_at(desk.id, "overview.open", desk=desk.name), found, MOST)
     if count > shown.count:
         shown = shown.with_end(around.say_at(desk.id, "overview.more", count=str(count - shown.count)))
     return Outgoing(shown.plain, html=shown.html, notice=True)

@@ -87,6 +87,7 @@ async def _compared(around: Surroundings, item: Item, case: Case, rest: str) -> 
     said = rest.replace(" ", "")
     if not (said.isascii() and said.isdecimal() and len(said) == DIGITS):
         raise Mistake("case.pickup_usage")
+    name = await around.messenger.display_name(item.room_id, item.sender)
     async with around.database.transaction() as tx:
         pickup = await pickups.of_case(tx, case.number)
         if pickup is None or pickup.done_at is not None:
@@ -94,12 +95,13 @@ async def _compared(around: Surroundings, item: Item, case: Case, rest: str) -> 
         if pickup.wrong >= MOST_WRONG:
             raise Mistake("case.pickup_locked")
         right = hmac.compare_digest(said, pickup.code)
-        return await around.plan(tx, item, await _outcome(tx, around, item, case.number, right=right))
+        return await around.plan(tx, item, await _outcome(tx, around, item, case.number, by=name if right else None))
 
 
-async def _outcome(tx: Tx, around: Surroundings, item: Item, number: CaseNumber, *, right: bool) -> dict[str, Any]:
-    if right:
-        return {"right": True, "text": "case.picked_up", "values": {"user": item.sender}}
+async def _outcome(tx: Tx, around: Surroundings, item: Item, number: CaseNumber, *, by: str | None) -> dict[str, Any]:
+    """Return what follows; `by`: who handed it over, None if the code was wrong."""
+    if by is not None:
+        return {"right": True, "text": "case.picked_up", "values": {"name": by}}
     left = MOST_WRONG - await pickups.count_wrong(tx, number)
     if left > 0:
         return {"right": False, "text": "case.pickup_wrong", "values": {"left": str(left)}}

@@ -1,6 +1,7 @@
 """The real Messenger: what flows ask for, said in Matrix. Members and encryption come from our own tables."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -316,12 +317,13 @@ class NioMessenger:
         return Page(events, end if isinstance(end, str) else None)
 
     async def display_name(self, room: RoomId, user: UserId) -> str:
-        """See the Protocol."""
-        try:
-            answer = await self._transport.call("GET", f"{_path(room)}/state/m.room.member/{quote(user)}")
-        except Refused:
-            answer = {}
-        return harmless_name(answer.get("displayname"), user)
+        """See the Protocol. In a room that they are not in yet, their account's name counts."""
+        for path in (f"{_path(room)}/state/m.room.member/{quote(user)}", f"/_matrix/client/v3/profile/{quote(user)}"):
+            with suppress(Refused):
+                answer = await self._transport.call("GET", path)
+                if answer.get("displayname"):
+                    return harmless_name(answer["displayname"], user)
+        return user
 
     async def members(self, room: RoomId) -> Sequence[UserId]:
         """See the Protocol."""

@@ -54,7 +54,7 @@ async def test_ready_handed_over_put_off_and_closed_show_in_the_name(business: B
     await jan.text(case, "!fertig")
     told = await arrived(anna, business, "Es ist fertig und kann abgeholt werden.")
     await jan.text(case, f"!abholung {told.body.partition('Abholcode: ')[2][:4]}")
-    await arrived(jan, business, f"übergeben von {jan.user_id}")
+    await arrived(jan, business, f"übergeben von {business.people['jan'].localpart}")
     await is_called(jan, case, "🟡 1001")
 
     await jan.text(case, "!später morgen")
