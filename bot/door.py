@@ -121,7 +121,7 @@ async def _token(admin: Admin, door: Door, language: str) -> Ticket:
     if not await admin.takes_registrations():
         raise Fatal(CLOSED)
     expires_at = utc_now() + door.token_lasts
-    ticket = Ticket(Gift.TOKEN, "", new_token(secrets.choice), day(expires_at, language))
+    ticket = Ticket(Gift.TOKEN, "", new_token(secrets.choice), day(expires_at.astimezone(door.zone), language))
     await admin.make_registration_token(ticket.secret, expires_at=expires_at)
     return ticket
 

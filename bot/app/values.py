@@ -50,8 +50,6 @@ def rules_of(settings: Settings) -> Rules:
         largest_open_file=settings.customers.largest_open_file_mib * 1024 * 1024,
         read_marks=settings.cases.read_marks,
         held_for=timedelta(seconds=settings.cases.held_for_s),
-        reask_after=timedelta(days=settings.consent.reask_after_days),
-        question_lasts=timedelta(days=settings.consent.question_days),
         news_interval=timedelta(seconds=settings.consent.news_interval_s),
         ask_at_close=tuple(PurposeId(purpose) for purpose in settings.consent.ask_at_close),
         hours=settings.hours.hours(),
@@ -74,6 +72,7 @@ def door_of(settings: Settings) -> Door:
         token_lasts=timedelta(days=chosen.token_days),
         slip_lasts=timedelta(hours=chosen.slip_hours),
         per_hour=chosen.per_hour,
+        zone=ZoneInfo(settings.hours.time_zone),
     )
 
 

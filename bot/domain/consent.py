@@ -8,13 +8,13 @@ import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
 
 from bot.domain.ids import CaseNumber, CustomerId, EventId
 from bot.domain.ledger.entries import LedgerKind
-from bot.domain.purpose import NAMED, PurposeId
+from bot.domain.purpose import NAMED, Period, PurposeId
 
 
 class Standing(StrEnum):
@@ -253,7 +253,7 @@ class Situation:
 
 
 def may_ask(
-    purpose: PurposeId, situation: Situation, *, case: CaseNumber, now: datetime, reask_after: timedelta
+    purpose: PurposeId, situation: Situation, *, case: CaseNumber, now: datetime, ask_again: Period
 ) -> NotNow | None:
     """Return why somebody may not be asked now, None: they may. One question at a time, and one in each contact.
 
@@ -272,7 +272,7 @@ def may_ask(
     if any(question.case == case for question in situation.asked):
         return NotNow.ASKED_IN_THIS_CONTACT
     is_new = situation.standing is Standing.SUPERSEDED or situation.one_case
-    if not is_new and any(q.purpose == purpose and now - q.at < reask_after for q in situation.asked):
+    if not is_new and any(q.purpose == purpose and now < ask_again.after(q.at) for q in situation.asked):
         return NotNow.TOO_SOON
     return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
@@ -73,6 +73,7 @@ class Door:
     token_lasts: timedelta
     slip_lasts: timedelta
     per_hour: int
+    zone: tzinfo = UTC  # of the days that people read
 
 
 def new_name(prefix: str, choose: Callable[[str], str]) -> str:

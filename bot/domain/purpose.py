@@ -11,7 +11,7 @@ import unicodedata
 from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -84,6 +84,10 @@ class Period:
             year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
             end = date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
         return date(end.year, 12, 31) if self.to_year_end else end
+
+    def after(self, start: datetime) -> datetime:
+        """Return the moment at which a period is over that begins with this one."""
+        return datetime.combine(self.ends(start.date()), start.timetz())
 
     def said(self, language: str) -> str:
         """Return it in words, like "90 Tage"."""

@@ -63,7 +63,7 @@ async def new_customer(around: Surroundings, item: Item, room: Room, rest: str) 
             return
         item = await _decide(around, item, _understood(around, rest))
     assert item.plan is not None
-    ticket = _ticket(item.plan)
+    ticket = _ticket(around, item.plan)
     # Raises if a restore left it undecidable whether this was answered: before anything is made, not after.
     await around.already_there(item, item.room_id, around.txn(item, "reply"))
     await _make(around, item.plan, ticket)
@@ -164,14 +164,15 @@ async def _count(tx: Tx, around: Surroundings) -> None:
     await facts.put(tx, facts.SLIPS, json.dumps([*made, now.timestamp()]))
 
 
-def _ticket(plan: Mapping[str, Any]) -> Ticket:
-    until = day(datetime.fromtimestamp(plan["until"] / 1000, UTC), plan["language"]) if plan["until"] else ""
+def _ticket(around: Surroundings, plan: Mapping[str, Any]) -> Ticket:
+    zone, seconds = around.rules.door.zone, plan["until"] / 1000
+    until = day(datetime.fromtimestamp(seconds, zone), plan["language"]) if seconds else ""
     return Ticket(Gift(plan["gift"]), UserId(plan["account"]), plan["secret"], until)
 
 
 def day(when: datetime, language: str) -> str:
     """Write a day as people do."""
-    return when.astimezone().strftime("%d.%m.%Y" if language == "de" else "%d %B %Y")
+    return when.strftime("%d.%m.%Y" if language == "de" else "%d %B %Y")
 
 
 async def _make(around: Surroundings, plan: Mapping[str, Any], ticket: Ticket) -> None:

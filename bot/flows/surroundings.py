@@ -68,8 +68,6 @@ class Rules:
     held_for: timedelta = timedelta(seconds=60)  # without a tap it stays inside
     hours: Hours | None = None
     strict_customers: bool = False  # their devices must be signed, too
-    reask_after: timedelta = timedelta(days=365)
-    question_lasts: timedelta = timedelta(days=14)
     news_interval: timedelta = timedelta(seconds=3)
     ask_at_close: tuple[PurposeId, ...] = ()  # the first of them that somebody may be asked about
     zone: tzinfo = UTC

@@ -77,6 +77,9 @@ def _check_rhythm(files: Files) -> None:
     months = {Unit.DAYS: 1 / 31, Unit.MONTHS: 1, Unit.YEARS: 12}
     if again and again.count * months[again.unit] < 6:
         files.find("purposes.toml", "periods.ask_again", "expected at least 6 months: nobody is asked to weariness")
+    question = files.periods.get("question")
+    if question and question.count * months[question.unit] > 1:
+        files.find("purposes.toml", "periods.question", "expected at most a month: a yes belongs to what was just read")
 
 
 def _check_purpose(files: Files, key: str, table: PurposeTable) -> None:

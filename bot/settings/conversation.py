@@ -47,8 +47,6 @@ class CustomerSettings(Section):
 class ConsentSettings(Section):
     """Questions for consent, and what is sent to those who agreed."""
 
-    reask_after_days: int = Field(default=365, ge=180)
-    question_days: int = Field(default=14, ge=1, le=30)
     news_interval_s: float = Field(default=3, ge=0)
     ask_at_close: tuple[str, ...] = ()
 

@@ -30,12 +30,13 @@ from bot.domain.consent import (
 )
 from bot.domain.ids import CaseNumber, CustomerId
 from bot.domain.ledger.entries import LedgerKind
-from bot.domain.purpose import PurposeId
+from bot.domain.purpose import Period, PurposeId, Unit
 
 NEWS, SURVEY = PurposeId("marketing_news"), PurposeId("feedback_survey")
 PURPOSES = {"neuigkeiten": NEWS, "news": NEWS, "umfragen": SURVEY, "surveys": SURVEY}
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 YEAR = timedelta(days=365)
+AGAIN = Period("ask_again", 365, Unit.DAYS)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ FREE = Situation(Standing.NONE, (), session_over=True, under_age=False, suppress
 
 
 def asks(situation: Situation) -> NotNow | None:
-    return may_ask(NEWS, situation, case=CASE, now=NOW, reask_after=YEAR)
+    return may_ask(NEWS, situation, case=CASE, now=NOW, ask_again=AGAIN)
 
 
 def asked(purpose: PurposeId, days_ago: int, case: int, *, is_open: bool = False) -> Asked:

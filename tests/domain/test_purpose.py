@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
@@ -29,6 +29,8 @@ DATES = st.dates(date(1990, 1, 1), date(2100, 1, 1))
 )
 def test_a_period_ends(count: int, unit: Unit, to_year_end: bool, start: date, end: date) -> None:
     assert Period("x", count, unit, to_year_end).ends(start) == end
+    noon = datetime.combine(start, time(12, 30), UTC)
+    assert Period("x", count, unit, to_year_end).after(noon) == datetime.combine(end, time(12, 30), UTC)
 
 
 @given(DATES, st.integers(1, 40), st.sampled_from([Unit.MONTHS, Unit.YEARS]))

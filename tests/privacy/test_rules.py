@@ -102,6 +102,7 @@ REPLY = "[purposes.service_reply]\n"
         ("[periods]\nchat = '3 weeks'", 'periods.chat: expected a period like "90 days"'),
         ("[periods]\nchat = '0 days'", "periods.chat: expected a period"),
         ("[periods]\nask_again = '5 months'", "periods.ask_again: expected at least 6 months"),
+        ("[periods]\nquestion = '32 days'", "periods.question: expected at most a month"),
         ("[period]\nchat = '3 days'", "period: unknown key; known here: periods, purposes"),
         ("[purposes", "this is not TOML"),
     ],
