@@ -69,6 +69,7 @@ class Message:
     form: Kind = Kind.TEXT  # what an edit turns its message into; else the same as `kind`
     target: EventId | None = None  # what an edit, reaction, deletion, vote or end of a poll is about
     replies_to: EventId | None = None
+    thread: tuple[EventId, ...] = ()  # what it stands under in a thread: how that began, and what came last
     mentions: frozenset[UserId] = frozenset()
     attachment: Attachment | None = None
     poll: Poll | None = None

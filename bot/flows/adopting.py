@@ -38,7 +38,10 @@ async def _adopt(around: Surroundings, tx: Tx, update: RoomUpdate) -> RoomUpdate
     mark = mark_of(update.state)
     if room.ours and mark != "customer":
         await adopt_ours(tx, around, room, mark)
-    elif not await adopt_customers(tx, around, room):
+    elif await adopt_customers(tx, around, room):
+        # Whom somebody had answered went with the disk. Who was here before is in doubt no stranger.
+        await rooms.note_answered(tx, await rooms.make_customer(tx, room.present()[0], around.now()))
+    else:
         return update
     return _after(update, handled)
 

@@ -11,7 +11,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import DeskId
 from bot.domain.room import RoomKind
 from bot.flows.describing import letters
-from bot.flows.listing import listed
+from bot.flows.listing import answering_for, listed
 from bot.flows.orders import Order, answer
 from bot.store import cases
 
@@ -28,7 +28,8 @@ async def search(order: Order) -> None:
     words = " ".join(order.rest.split())
     if not letters(words):
         raise Mistake("finding.what")
-    found = await cases.found_by(order.around.database, words, letters(words), _desks(order), most=MOST + 1)
+    desks = await answering_for(order.around, _desks(order))
+    found = await cases.found_by(order.around.database, words, letters(words), desks, most=MOST + 1)
     if not found:
         await answer(order, order.say("finding.none"))
         return
@@ -40,6 +41,7 @@ async def today(order: Order) -> None:
     desks = _desks(order)
     if order.room.kind is RoomKind.INBOX and order.room.desk in desks:
         desks = [order.room.desk]
+    desks = await answering_for(order.around, desks)
     found = await cases.still_open(order.around.database, desks, most=MOST_TODAY + 1)
     if not found:
         await answer(order, order.say("finding.nothing_open"))

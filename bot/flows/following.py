@@ -68,6 +68,7 @@ async def delete(around: Surroundings, item: Item) -> None:
     async with around.database.transaction() as tx:
         await links.forget(tx, [target])
         await arrivals.delete(tx, target, item.sender)
+        await arrivals.withdraw(tx, target, item.sender, arrivals.DELETED)  # an edit of it may be held by now
         await arrivals.finish(tx, item)
     around.bookkeeping.room_changed(item.room_id)
 

@@ -1,7 +1,7 @@
 """What may be meant for colleagues only is held back until one of them taps: internal, or send. Without a tap it stays.
 
-In doubt are replies to what never went to the customer, whatever names a colleague, and a note that is edited into an
-answer. What waits lets the next answers pass.
+In doubt are replies to what never went to the customer, also in a thread about it, whatever names a colleague, and a
+note that is edited into an answer. What waits lets the next answers pass.
 """
 
 import re
@@ -42,16 +42,24 @@ async def stays_inside(around: Surroundings, item: Item, case: Case, message: Me
 
 
 async def _is_in_doubt(around: Surroundings, item: Item, case: Case, message: Message) -> bool:
-    quoted = message.replies_to
-    said = await arrivals.get(around.database, quoted) if quoted else None
-    authors = {user for user in around.rules.staff if said and said.is_from(user)}
+    if message.kind is Kind.EDIT and message.target and await _is_deleted(around, message.target):
+        return False  # it goes nowhere, so there is nothing to ask
+    above = [event for event in (message.replies_to, *message.thread) if event]
+    said = [await arrivals.get(around.database, event) for event in above]
+    authors = {user for user in around.rules.staff if any(known and known.is_from(user) for known in said)}
     if _names_somebody(around, message, besides={item.sender, *authors}):
         return True
     if message.kind is Kind.EDIT and message.target:
         return await _is_internal(around, item, message.target)
-    if quoted is None or await links.of_event(around.database, await links.original(around.database, quoted)):
+    return any([await _is_inside(around, item, case, event) for event in above])
+
+
+async def _is_inside(around: Surroundings, item: Item, case: Case, event: EventId) -> bool:
+    """Tell whether the customer never got what is answered; in a thread on what it is about and what came last."""
+    if await links.of_event(around.database, await links.original(around.database, event)):
         return False
-    return said is not None or not await _is_copy(around, item, case, quoted)
+    known = await arrivals.get(around.database, event)
+    return known is not None or not await _is_copy(around, item, case, event)
 
 
 async def _is_copy(around: Surroundings, item: Item, case: Case, event: EventId) -> bool:
@@ -94,6 +102,11 @@ async def _is_internal(around: Surroundings, item: Item, target: EventId) -> boo
     return not is_out and (before.state is ItemState.DONE or before.reason == REASON)
 
 
+async def _is_deleted(around: Surroundings, target: EventId) -> bool:
+    first = await arrivals.get(around.database, await links.original(around.database, target))
+    return first is not None and first.reason == arrivals.DELETED
+
+
 async def _changed_by(around: Surroundings, item: Item, message: Message) -> EventId | None:
     """Return the sender's own message that this is an edit of: on screens it stands in its place."""
     if message.kind is not Kind.EDIT or message.target is None:
@@ -132,10 +145,10 @@ async def _keep(around: Surroundings, item: Item) -> None:
     around.bookkeeping.room_changed(item.room_id)
 
 
-async def resolve(around: Surroundings, item: Item, question: str, text: str) -> None:
+async def resolve(around: Surroundings, item: Item, question: str, text: str, ordinal: int = 0) -> None:
     """Say in the place of a question what became of what it was about."""
     resolved = Outgoing(around.say(text), notice=True, replaces=EventId(question))
-    await around.send(item, "resolved", item.room_id, resolved)
+    await around.send(item, "resolved", item.room_id, resolved, ordinal)
 
 
 async def overtake(tx: Tx, item: Item, first: EventId) -> EventId | None:
@@ -168,15 +181,27 @@ async def plan_tap(tx: Tx, item: Item, message: Message) -> dict[str, Any] | Non
 
 
 async def decide(around: Surroundings, item: Item) -> None:
-    """Do what was tapped: let the message go on, or leave it inside."""
+    """Do what was tapped: let the message go on, or leave it inside.
+
+    Raises:
+        Hold: its author deleted it while it was said that it goes out, which has to be said otherwise.
+    """
     assert item.plan is not None
-    sends = item.plan["sends"]
-    await resolve(around, item, item.plan["question"], "case.held_sent" if sends else "case.held_kept")
+    gone = item.plan["sends"] and not _waits(await arrivals.get(around.database, item.plan["held"]))
+    sends = item.plan["sends"] and not gone
+    text = "case.held_sent" if sends else "case.held_kept"
+    await resolve(around, item, item.plan["question"], text, ordinal=int(gone))
     async with around.database.transaction() as tx:
         held = await arrivals.get(tx, item.plan["held"])
-        if held and held.reason == REASON and held.state is not ItemState.DONE:
+        if held and _waits(held):
             released = RELEASED_LATE if held.plan and held.plan.get("late") else RELEASED
             await (arrivals.release(tx, held, released) if sends else arrivals.finish(tx, held))
+        elif sends:
+            raise Hold("what was tapped is deleted", retry_after_s=0.01)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed([item.lane])
     around.bookkeeping.room_changed(item.room_id)
+
+
+def _waits(held: Item | None) -> bool:
+    return held is not None and held.reason == REASON and held.state is not ItemState.DONE

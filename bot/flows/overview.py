@@ -12,7 +12,7 @@ from bot.domain.arrival import RECONCILE_AFTER
 from bot.domain.errors import Refused
 from bot.domain.ids import DeskId, EventId, ItemId, RoomId, TxnId, txn_id
 from bot.domain.message import Outgoing
-from bot.flows.listing import listed
+from bot.flows.listing import answering_for, listed
 from bot.flows.messenger import STEP
 from bot.flows.surroundings import Desk, Surroundings
 from bot.flows.warning import add_alarm
@@ -34,10 +34,11 @@ async def keep_up(around: Surroundings, desk: Desk) -> None:
     """
     inbox = await rooms.place(around.database, f"inbox:{desk.id}")
     before = await overviews.find(around.database, desk.id)
-    count = await cases.count_open(around.database, desk.id)
+    desks = await answering_for(around, [desk.id])
+    count = await cases.count_open(around.database, desks)
     if inbox is None or ((before is None or before.event is None) and not count):
         return
-    says = await _says(around, inbox, desk, count)
+    says = await _says(around, inbox, desk, desks, count)
     said = txn_id(around.key, ItemId(says.body), "overview")  # keyed: what it says must not be guessed from the table
     if before and before.event and before.said == said and before.shown == before.revision and before.pinned:
         return
@@ -47,8 +48,8 @@ async def keep_up(around: Surroundings, desk: Desk) -> None:
         log.info("overview_refused", code=error.code)
 
 
-async def _says(around: Surroundings, inbox: RoomId, desk: Desk, count: int) -> Outgoing:
-    found = await cases.still_open(around.database, [desk.id], most=MOST)
+async def _says(around: Surroundings, inbox: RoomId, desk: Desk, desks: list[DeskId], count: int) -> Outgoing:
+    found = await cases.still_open(around.database, desks, most=MOST)
     if not found:
         return Outgoing(around.say_at(desk.id, "overview.nothing", desk=desk.name), notice=True)
     shown = await listed(around, around.say_at(desk.id, "overview.open", desk=desk.name), found, MOST)

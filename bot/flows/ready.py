@@ -14,7 +14,7 @@ from bot.domain.case import Case, Turn
 from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, Lane, RoomId
 from bot.domain.message import Outgoing
-from bot.flows import states
+from bot.flows import states, strangers
 from bot.flows.reaching import reachable_room, still_reachable
 from bot.flows.surroundings import Surroundings
 from bot.flows.warning import add_alarm
@@ -55,7 +55,9 @@ async def make_ready(around: Surroundings, item: Item, case: Case, rest: str) ->
             await pickups.put(tx, case.number, code)
         lanes = await states.turn(tx, around, case.number, Turn.MADE_READY)
         await cases.touch(tx, case.number, around.now())
+        await strangers.note_answered(tx, around, case.customer_id)
         await arrivals.finish(tx, item)
+    around.answered.add(case.customer_id)
     _tell_others(around, item, case.number, lanes)
 
 

@@ -254,6 +254,8 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
             await desk_questions.set_poll(tx, case.number, poll)
         if opens:
             await _add_announcement(tx, around, item, case)
+        if opens and not item.plan.get("asks_desk"):
+            await desk_questions.close(tx, case.number)  # whoever was to ask is parked: nobody was asked
         if opens or message.kind not in AUTOMATIC:
             lanes += await states.turn(tx, around, case.number, Turn.CUSTOMER_WROTE)
         await arrivals.finish(tx, item)

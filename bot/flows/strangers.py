@@ -74,7 +74,7 @@ async def deal_anew(around: Surroundings) -> None:
 
 
 async def take_turns(around: Surroundings, item: Item, customer: CustomerId) -> None:
-    """Strangers together may write as much as one customer may.
+    """Strangers together may write as much as one customer may. What one of ours has written to them waits for nobody.
 
     Raises:
         Hold: it is not the turn of this message yet.
@@ -84,7 +84,7 @@ async def take_turns(around: Surroundings, item: Item, customer: CustomerId) -> 
         return
     every = MINUTE / rules.messages_per_minute
     wait = around.strangers.wait(item.lane, item.id, now, every=every, burst=rules.burst)
-    if wait:
+    if wait and not await arrivals.has_of(around.database, item.lane, rules.staff):
         async with around.database.transaction() as tx:
             await _see_to_it_that_it_is_told(tx, around)
         raise Hold("strangers write very much", retry_after_s=wait / timedelta(seconds=1))

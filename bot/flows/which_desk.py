@@ -1,6 +1,7 @@
 """A new customer is asked once for whom their message is, if the admin wants it. Nothing waits for the answer.
 
-The case is open at the usual desk by then. A number, or a vote, moves it if nobody has begun; other words are words.
+The case is open at the usual desk by then. A number, or a vote, moves it if nobody has begun; other words are words,
+and so is a number once somebody of ours has written: it may answer them.
 """
 
 from datetime import timedelta
@@ -67,13 +68,15 @@ async def answered(
         return await _answered_before(tx, around, item)
     if item.sender != await rooms.user_of(tx, customer):
         return None
+    case = await cases.get(tx, asked.case)
+    if case.room_id is None or (message.kind is Kind.TEXT and case.touched_at is not None):
+        return await _answered_before(tx, around, item)  # nobody was asked yet, or staff have written since
     opened = await arrivals.get(tx, derived_item_id(around.key, "opened", str(asked.case)))
     if opened and opened.state is ItemState.NEW and around.now() - item.arrived_at < PATIENCE:
         raise Hold("the case is still being announced", retry_after_s=0.5)
     await desk_questions.close(tx, asked.case)
-    case = await cases.get(tx, asked.case)
     is_untouched = case.desk == asked.desk and case.touched_at is None and around.rules.holder(case) is None
-    moves = is_untouched and case.desk != chosen and case.room_id is not None
+    moves = is_untouched and case.desk != chosen
     return await _plan(around, case, chosen, moves=moves) | {"poll": asked.poll}
 
 

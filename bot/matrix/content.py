@@ -69,6 +69,7 @@ def message_of(room: RoomId, event: Json, event_type: str, content: Json, *, enc
         form=form,
         target=_target(event, content, relation, kind),
         replies_to=replies_to,
+        thread=_thread(relation),
         mentions=_mentions(shown),
         attachment=attachment,
         poll=poll,
@@ -117,6 +118,15 @@ def _reply(relation: Json) -> EventId | None:
     quoted = relation.get("m.in_reply_to")
     target = quoted.get("event_id") if isinstance(quoted, dict) else None
     return EventId(target) if isinstance(target, str) else None
+
+
+def _thread(relation: Json) -> tuple[EventId, ...]:
+    """Return what a message in a thread stands under, on screens that show threads: there nobody quotes anything."""
+    if relation.get("rel_type") != "m.thread":
+        return ()
+    last = relation.get("m.in_reply_to")
+    named = (relation.get("event_id"), last.get("event_id") if isinstance(last, dict) else None)
+    return tuple(dict.fromkeys(EventId(event) for event in named if isinstance(event, str)))
 
 
 def _mentions(content: Json) -> frozenset[UserId]:

@@ -274,6 +274,16 @@ async def begun(reader: Reader, lane: Lane) -> list[Item]:
     return [_item(row) for row in rows]
 
 
+async def has_of(reader: Reader, lane: Lane, people: Collection[UserId]) -> bool:
+    """Tell whether something that one of these people wrote or tapped is to be handled in a lane."""
+    row = await reader.one(
+        "SELECT 1 FROM arrivals WHERE lane = ? AND state = 'new' AND kind = 'event'"
+        " AND sender IN (SELECT value FROM json_each(?)) LIMIT 1",
+        *(lane, json.dumps(sorted(people))),
+    )
+    return row is not None
+
+
 async def waiting_for(reader: Reader, lane: Lane, reason: str) -> int:
     """Return how many items of a lane wait for this, or were let go on and have not been handled yet."""
     row = await reader.one(

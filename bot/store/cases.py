@@ -294,12 +294,19 @@ async def still_open(reader: Reader, desks: Sequence[DeskId], *, most: int) -> S
     return tuple(_case(row) for row in rows)
 
 
-async def count_open(reader: Reader, desk: DeskId) -> int:
-    """Return how many cases of a desk are open."""
+async def count_open(reader: Reader, desks: Sequence[DeskId]) -> int:
+    """Return how many cases of these desks are open."""
     row = await reader.one(
-        "SELECT count(*) FROM cases WHERE room_id IS NOT NULL AND state != 'closed' AND desk = ?", desk
+        "SELECT count(*) FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"
+        " AND desk IN (SELECT value FROM json_each(?))",
+        json.dumps(desks),
     )
     return int(row[0]) if row else 0
+
+
+async def desks(reader: Reader) -> frozenset[DeskId]:
+    """Return the desks that cases are at; some of them may be removed by now."""
+    return frozenset(DeskId(row[0]) for row in await reader.all("SELECT DISTINCT desk FROM cases"))
 
 
 async def count_automatic(tx: Tx, customer: CustomerId, since: datetime) -> int:

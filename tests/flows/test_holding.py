@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bot.domain.ids import EventId, RoomId, SessionId, UserId
+from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
+from bot.domain.message import Outgoing
 from bot.store import arrivals
 from tests.flows.fake import FakeRoom
 from tests.flows.shown import only, shown
@@ -46,6 +47,13 @@ class Shop:
         new = {"msgtype": "m.text", "body": body}
         relation = {"rel_type": "m.replace", "event_id": event}
         return await self.world.says(sender, self.case, f"* {body}", **{"m.new_content": new, "m.relates_to": relation})
+
+    def deletion(self, event: str) -> Json:
+        return self.world.server.new_event(self.case, JAN, "m.room.redaction", {"redacts": event})
+
+    async def delete(self, event: str) -> None:
+        await self.world.take(self.case, self.deletion(event))
+        await self.world.run()
 
     async def tap(self, key: str, target: str | None = None, sender: UserId = EVA) -> None:
         relation = {"rel_type": "m.annotation", "event_id": target or self.question_event(), "key": key}
@@ -132,6 +140,34 @@ async def test_what_names_a_colleague_is_held(shop: Shop, body: str, content: Js
     assert shop.question().startswith("🔒 nur fürs Team")
     await shop.tap("📤")
     assert shop.customer_sees()[-1].replace("\u200b", "") == body
+
+
+def in_thread(root: str, last: str) -> Json:
+    """What Element Web writes in a thread: whatever came last is named for clients that know none."""
+    relation = {"rel_type": "m.thread", "event_id": root, "is_falling_back": True, "m.in_reply_to": {"event_id": last}}
+    return {"m.relates_to": relation}
+
+
+async def test_a_thread_about_a_note_stays_inside(shop: Shop) -> None:
+    note = await shop.world.says(JAN, shop.case, ". sind die Beläge da?")
+    first = await shop.world.says(EVA, shop.case, "ja, Einkauf 30 Euro", **in_thread(note, note))
+    assert shop.question().startswith("🔒 nur fürs Team")
+    await shop.minute()
+    await shop.world.says(JAN, shop.case, "dann nehmen wir 90", **in_thread(note, first))
+    await shop.minute()
+    assert not {"ja, Einkauf 30 Euro", "dann nehmen wir 90"} & set(shop.customer_sees())
+
+
+async def test_a_thread_about_what_the_customer_wrote_goes_out_until_it_is_about_a_note(shop: Shop) -> None:
+    copy = next(m.event_id for m in shown(shop.case_room) if m.body == "Bremse quietscht")
+    answer = await shop.world.says(JAN, shop.case, "Kommen Sie um neun", **in_thread(copy, copy))
+    assert shop.customer_sees()[-1] == "Kommen Sie um neun"
+    await shop.world.says(JAN, shop.case, "oder um zehn", **in_thread(copy, answer))
+    assert shop.customer_sees()[-1] == "oder um zehn"
+    note = await shop.world.says(JAN, shop.case, ". hat sie bezahlt?", **in_thread(copy, answer))
+    await shop.world.says(EVA, shop.case, "nein, nie", **in_thread(copy, note))
+    await shop.minute()
+    assert shop.customer_sees()[-1] == "oder um zehn"
 
 
 async def test_captions_that_name_a_colleague_are_held(shop: Shop) -> None:
@@ -325,3 +361,32 @@ async def test_what_was_late_and_held_still_says_when_it_was_written(shop: Shop)
     mark, _, words = shop.customer_sees()[-1].partition("\n")
     assert words == "@eva kommt gleich zu Ihnen"
     assert mark.startswith("⏱ Geschrieben am ")
+
+
+async def test_nobody_is_asked_about_an_edit_of_what_is_deleted(shop: Shop) -> None:
+    answer = await shop.world.says(JAN, shop.case, "Guten Tag")
+    await shop.delete(answer)
+    await shop.edit(answer, "@eva guten Tag")
+    assert shop.questions() == []
+
+
+@pytest.mark.parametrize("when", ["🔒 nur fürs Team", "📤 Geht"])
+@pytest.mark.parametrize("what", ["reply", "edit"])
+async def test_what_is_deleted_meanwhile_is_not_said_to_go_out(shop: Shop, when: str, what: str) -> None:
+    note = await shop.world.says(JAN, shop.case, ". Notiz")
+    send = shop.world.server.send
+
+    async def meanwhile(room: RoomId, message: Outgoing, *, txn: TxnId) -> EventId:
+        if message.body.startswith(when):
+            shop.world.server.send = send
+            event = next(e["event_id"] for e in reversed(shop.case_room.events) if e["sender"] == JAN)
+            await shop.world.take(shop.case, shop.deletion(event if what == "reply" else note))
+        return EventId(await send(room, message, txn=txn))
+
+    shop.world.server.send = meanwhile
+    await (shop.reply(note, "ja") if what == "reply" else shop.edit(note, "Kommen Sie morgen"))
+    await shop.tap("📤")
+    await shop.minute()
+    assert "📤 Geht an den Kunden." not in shop.questions()
+    assert shop.customer_sees()[-1] not in {"ja", "Kommen Sie morgen"}
+    assert set(await arrivals.counts(shop.world.database)) == {"done"}

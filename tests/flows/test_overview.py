@@ -345,3 +345,19 @@ async def test_a_start_brings_it_up_to_date(world: World) -> None:
     await until(is_there, what="an overview")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("where", ["overview", "inbox", "admin"])
+async def test_cases_of_a_desk_that_was_removed_are_listed_where_they_are_answered(world: World, where: str) -> None:
+    world.rule(desks=DESKS)
+    await world.set_up()
+    await world.says(ANNA, await world.chat(ANNA), "Reifen")
+    assert (await world.case(ANNA)).desk == WERKSTATT
+    world.rule(desks=DESKS[:1])
+    await world.restart()
+    await keep_up(world)
+    room = world.made("admin" if where == "admin" else "inbox:annahme")[0]
+    if where != "overview":
+        await world.says(CHEF if where == "admin" else JAN, room.room_id, "!heute")
+    body = only_one(world).body if where == "overview" else shown(room)[-1].body
+    assert body.splitlines()[1:] == ["🔴 1001 · wartet seit 02.03. 09:00"]

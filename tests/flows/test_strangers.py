@@ -8,8 +8,9 @@ from typing import Literal
 import pytest
 
 from bot.domain.ids import RoomId, UserId
-from bot.flows import strangers
+from bot.flows import adopting, strangers
 from bot.flows.dispatch import Dispatch
+from bot.flows.intake import Batch
 from bot.flows.worker import Worker
 from bot.store import arrivals, rooms
 from tests.flows.shown import shown
@@ -208,3 +209,60 @@ async def test_all_strangers_together_write_as_much_as_one_customer(world: World
         await asyncio.gather(task, return_exceptions=True)
     for number in range(3):
         assert await relayed(stranger(number)) == [f"s{n}" for n in range(6)], "nothing is lost or out of order"
+
+
+async def test_who_was_told_that_it_is_ready_is_no_stranger(world: World) -> None:
+    await world.says(ANNA, await world.chat(ANNA), "Hallo")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!fertig")
+    anna = await rooms.of_user(world.database, ANNA)
+    assert anna
+    assert await rooms.was_answered(world.database, anna)
+
+
+@pytest.mark.parametrize("words", ["Guten Tag", ". nur fürs Team", "!zu"])
+async def test_what_the_team_writes_does_not_wait_for_the_turns_of_a_stranger(
+    world: World, crowd: list[RoomId], words: str
+) -> None:
+    first, case = crowd[0], await world.case_room(stranger(0))
+    world.rule(burst=1)
+    task, worker = works(world)
+
+    async def relayed() -> list[str]:
+        return [m.body for m in shown(case) if m.body in {"s0", "s1", "s2"}]
+
+    async def done() -> bool:
+        return not await arrivals.open_lanes(world.database)
+
+    try:
+        for number in range(3):
+            await world.writes(stranger(0), first, f"s{number}")
+        worker.wake(await arrivals.open_lanes(world.database))
+        await until(relayed, what="what the burst holds")
+        assert await relayed() == ["s0"]
+        await world.writes(JAN, case.room_id, words)
+        worker.wake(await arrivals.open_lanes(world.database))
+        await until(done, timeout_s=5, what="everything, though no turn has come")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await relayed() == ["s0", "s1", "s2"]
+
+
+def works(world: World) -> tuple[asyncio.Future[None], Worker]:
+    """A worker with whom everybody alone may write as much as they like."""
+    dispatch = Dispatch(world.around)
+    dispatch._throttle = lambda item: None  # type: ignore[method-assign]
+    worker = Worker(world.around, dispatch.handle)
+    world.around.bookkeeping.wake = worker.wake
+    return asyncio.ensure_future(worker.run()), worker
+
+
+async def test_after_a_lost_disk_who_was_here_is_no_stranger(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.close()
+    (world.folder / "botschaft.db").unlink()
+    await world.open()
+    await adopting.take_in(world.around, Batch("s1", (world.joined(chat, ANNA),)))
+    anna = await rooms.of_user(world.database, ANNA)
+    assert anna
+    assert await rooms.was_answered(world.database, anna)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.flows.surroundings import Desk
 from bot.store import arrivals, cases
@@ -83,7 +84,7 @@ async def test_what_is_no_number_of_the_question_is_just_a_message(shop: World, 
     assert (await shop.case(ANNA)).desk == "werkstatt", "the question is still open"
 
 
-@pytest.mark.parametrize("text", ["!ich", "Guten Tag, kommen Sie um neun", "!an Teile"])
+@pytest.mark.parametrize("text", ["!ich", "!an Teile"])
 async def test_what_staff_have_begun_stays_where_it_is_and_they_are_told(shop: World, text: str) -> None:
     shop.rule(desks=(*DESKS, Desk(DESKS[0].id.__class__("teile"), "Teile", (JAN,))))
     await shop.set_up()
@@ -95,6 +96,32 @@ async def test_what_staff_have_begun_stays_where_it_is_and_they_are_told(shop: W
     assert (after.desk, after.holder) == (before.desk, before.holder)
     assert said(shop, case)[-1] == "↪️ Der Kunde wurde gefragt, für wen es ist, und hat gewählt: Werkstatt."
     assert said(shop, chat)[-1] == "Danke, unser Team weiß Bescheid: Werkstatt."
+
+
+async def test_a_number_that_answers_staff_is_a_message(shop: World) -> None:
+    chat, case = await asked(shop)
+    await shop.says(JAN, case, "Wie viele Reifen brauchen Sie?")
+    before = said(shop, chat)
+    await shop.says(ANNA, chat, "2")
+    assert said(shop, case)[-1] == "2"
+    assert said(shop, chat) == before
+    assert (await shop.case(ANNA)).desk == "annahme"
+
+
+@pytest.mark.parametrize("words", [("2",), ("Nochmal: Hallo", "2")])
+async def test_who_could_not_be_asked_gives_no_answer(shop: World, words: tuple[str, ...]) -> None:
+    async def refuses(_: object) -> RoomId:
+        raise Refused("no", code="M_FORBIDDEN", status=403)
+
+    chat, create = await shop.chat(ANNA), shop.server.create_room
+    shop.server.create_room = refuses
+    await shop.says(ANNA, chat, "Hallo")
+    shop.server.create_room = create
+    for body in words:
+        await shop.says(ANNA, chat, body)
+    assert questions(shop, chat) == []
+    assert said(shop, (await shop.case_room(ANNA)).room_id)[-1] == "2"
+    assert [item.reason for item in await arrivals.stuck(shop.database)] == ["M_FORBIDDEN"]
 
 
 async def test_who_chooses_where_it_is_already_moves_nothing(shop: World) -> None:
