@@ -50,6 +50,10 @@ async def read_back(around: Surroundings, room: RoomId, start: str | None, until
 
 
 def _is_our_beginning(event: dict[str, Any], me: UserId) -> bool:
-    """Tell whether this is the event that brought us into the room: what came before was not meant for us."""
+    """Tell whether this is the event that brought us into the room: what came before was not meant for us.
+
+    Somebody who waits for us to come in may invite us once more, and has written in between.
+    """
     is_ours = event.get("type") == "m.room.member" and event.get("state_key") == me
-    return is_ours and event.get("content", {}).get("membership") == "invite"
+    before = event.get("unsigned", {}).get("prev_content", {}).get("membership")
+    return is_ours and event.get("content", {}).get("membership") == "invite" and before != "invite"

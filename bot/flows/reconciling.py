@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from bot.domain.arrival import ItemKind, room_lane
+from bot.domain.errors import Refused, Transient
 from bot.domain.ids import (
     CaseNumber,
     CustomerId,
@@ -61,13 +62,20 @@ async def _whole(around: Surroundings, update: RoomUpdate) -> RoomUpdate:
     """Fetch what the sync left out of a room's timeline, and how a room began whose use was not written down yet."""
     known = await rooms.find(around.database, update.room_id)
     if known and known.ours and known.kind is RoomKind.UNKNOWN:
-        everything = await read_back(around, update.room_id, None, None)
+        everything = await _read_back(around, update.room_id, None, None)
         update = replace(update, state=(*filter(_is_creation, everything), *update.state))
     if update.membership != "join" or not update.limited:
         return update
     until = known.last_event if known else None
-    older = await read_back(around, update.room_id, update.prev_batch, until)
+    older = await _read_back(around, update.room_id, update.prev_batch, until)
     return replace(update, timeline=(*reversed(older), *update.timeline), limited=False)
+
+
+async def _read_back(around: Surroundings, room: RoomId, start: str | None, until: str | None) -> list[dict[str, Any]]:
+    try:
+        return await read_back(around, room, start, until)
+    except Refused as error:  # nothing may be left out now, so the start waits until the server answers otherwise
+        raise Transient(f"a room's past could not be read: {error.code}") from error
 
 
 def _in_order(updates: Iterable[RoomUpdate]) -> Iterator[RoomUpdate]:

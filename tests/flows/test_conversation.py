@@ -1,11 +1,14 @@
 """What customers and mechanics see, told as stories."""
 
+from typing import Any
+
 import pytest
 
 from bot.domain.arrival import ItemKind
 from bot.domain.case import CaseState
 from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows import identities, stuck
+from bot.flows.gap import read_back
 from bot.flows.intake import RoomUpdate
 from bot.flows.messenger import Page
 from bot.store import arrivals, links
@@ -339,6 +342,23 @@ async def test_a_gap_in_which_the_server_goes_round_is_parked_and_holds_nobody_u
     assert gap.reason == "goes_round"
     await world.says(JAN, (await world.case_room(ANNA)).room_id, "!haenger")
     assert "dieselbe Seite" in (await world.case_room(ANNA)).texts()[-1]
+
+
+async def test_what_was_written_before_somebody_invited_us_once_more_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def invitation(before: str) -> dict[str, Any]:
+        told = {"type": "m.room.member", "state_key": ME, "content": {"membership": "invite"}, "event_id": f"${before}"}
+        return told | {"unsigned": {"prev_content": {"membership": before}}}
+
+    past = ({"event_id": "$2"}, invitation("invite"), {"event_id": "$1"}, invitation("leave"), {"event_id": "$0"})
+
+    async def page_back(room: RoomId, start: str | None, *, limit: int) -> Page:
+        return Page(past, None)
+
+    monkeypatch.setattr(world.server, "page_back", page_back)
+    found = await read_back(world.around, RoomId("!x"), None, None)
+    assert [event["event_id"] for event in found] == ["$2", "$invite", "$1"]
 
 
 async def test_the_same_sync_again_changes_nothing(world: World) -> None:
