@@ -19,7 +19,7 @@ Json = dict[str, Any]
 INTERNAL: Final = (". {}", "!notiz {}", "!Notiz {}", "  . {}", "!notizz {}", "!fretig {}", "!zuu {}", "!{}", "!tag {}")
 """Notes, typos of commands, and commands with words of their own."""
 SEND, KEEP = "📤", "🔒"
-WORD = re.compile(r"w\d+w")
+WORD = re.compile(r"w\.\d+\.w")  # no random id has a dot
 
 
 class Standing(Enum):
@@ -61,6 +61,9 @@ class CaseRoom(Protocol):
 
     async def put(self, author: UserId, event_type: str, content: Json) -> EventId:
         """Send an event as this person."""
+
+    async def react(self, author: UserId, target: EventId, key: str) -> EventId | None:
+        """Tap a sign as this person; None: it stands there already, so that their client takes it away or does nothing."""
 
     async def delete(self, author: UserId, event: EventId) -> None:
         """Delete an event of this person's."""
@@ -155,6 +158,8 @@ class Team:
         if by.also:
             target = await self.room.question(asked)
         tapped = await self._react(by.author, target, SEND if by.yes else KEEP)
+        if tapped is None:
+            return
         self._settle(said, sends=by.yes)
         if by.pick % 3 == 0:
             await self._react(self._other(by.author), target, KEEP if by.yes else SEND)
@@ -170,7 +175,7 @@ class Team:
         if said:
             target = await self.room.question(said.stale) if by.also and said.stale else said.event
             tapped = await self._react(by.author, target, SEND if by.yes else KEEP)
-            if by.pick % 2:
+            if tapped and by.pick % 2:
                 await self.room.delete(by.author, tapped)
 
     async def delete(self, by: Draw) -> None:
@@ -194,7 +199,8 @@ class Team:
         """Demand that the customer sees all that is for them, and never saw a word that is not."""
         messages = list(shown)
         seen = WORD.findall(" ".join(message.body for message in messages))
-        assert set(WORD.findall(" ".join(ever))) - self.allowed == set(), "this was never meant for the customer"
+        leaked = set(WORD.findall(" ".join(ever))) - self.allowed
+        assert leaked == set(), [said for said in self.said if said.word in leaked] or leaked
         assert sorted(seen) == sorted(said.out for said in self.said if said.out)
         signs = {key.replace("\ufe0f", "") for message in messages for _, key in message.reactions}
         assert not signs & {SEND, KEEP}, "what the team taps is nobody else's business"
@@ -203,7 +209,7 @@ class Team:
 
     def _word(self) -> str:
         self.words += 1
-        return f"w{self.words}w"
+        return f"w.{self.words}.w"
 
     def _pick(self, pick: int, *standings: Standing) -> Said | None:
         """Return one of the newest: people act on what they have just written."""
@@ -236,9 +242,8 @@ class Team:
         content = new | {"body": f"* {new['body']}", "m.new_content": new, "m.relates_to": relation}
         return await self.room.put(said.author, "m.room.message", content)
 
-    async def _react(self, author: UserId, target: EventId, key: str) -> EventId:
-        relation = {"rel_type": "m.annotation", "event_id": target, "key": key}
-        return await self.room.put(author, "m.reaction", {"m.relates_to": relation})
+    async def _react(self, author: UserId, target: EventId, key: str) -> EventId | None:
+        return await self.room.react(author, target, key)
 
     def _goes_out(self, said: Said) -> None:
         said.out = said.word

@@ -51,6 +51,10 @@ class FakeCase:
         await self.work()
         return event
 
+    async def react(self, author: UserId, target: EventId, key: str) -> EventId | None:
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": key}
+        return await self.put(author, "m.reaction", {"m.relates_to": relation})
+
     async def put_late(self, author: UserId, inside: Json) -> EventId:
         """Write something whose key comes only when the bot has given up waiting for it."""
         session = SessionId(f"session{next(self.world.server.numbers)}")
