@@ -55,5 +55,10 @@ def _is_our_beginning(event: dict[str, Any], me: UserId) -> bool:
     Somebody who waits for us to come in may invite us once more, and has written in between.
     """
     is_ours = event.get("type") == "m.room.member" and event.get("state_key") == me
-    before = event.get("unsigned", {}).get("prev_content", {}).get("membership")
-    return is_ours and event.get("content", {}).get("membership") == "invite" and before != "invite"
+    now, before = _inside(event, "content"), _inside(_inside(event, "unsigned"), "prev_content")
+    return is_ours and now.get("membership") == "invite" and before.get("membership") != "invite"
+
+
+def _inside(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}

@@ -177,7 +177,7 @@ class Messenger(Protocol):
         """Read older events of a room, from `start` (a pagination token; None: from now)."""
 
     async def display_name(self, room: RoomId, user: UserId) -> str:
-        """Return a name made safe for showing: the one in the room, else the account's, else the id."""
+        """Return a safe name: the one in the room, the account's if they are not in it, else the id."""
 
     async def members(self, room: RoomId) -> Sequence[UserId]:
         """Return who is joined or invited, as far as known, without us."""

@@ -38,7 +38,7 @@ async def keep_up(around: Surroundings, desk: Desk) -> None:
     count = await cases.count_open(around.database, desks)
     if inbox is None or ((before is None or before.event is None) and not count):
         return
-    says = await _says(around, inbox, desk, desks, count)
+    says = await _says(around, desk, desks, count)
     said = txn_id(around.key, ItemId(says.body), "overview")  # keyed: what it says must not be guessed from the table
     if before and before.event and before.said == said and before.shown == before.revision and before.pinned:
         return
@@ -48,7 +48,7 @@ async def keep_up(around: Surroundings, desk: Desk) -> None:
         log.info("overview_refused", code=error.code)
 
 
-async def _says(around: Surroundings, inbox: RoomId, desk: Desk, desks: list[DeskId], count: int) -> Outgoing:
+async def _says(around: Surroundings, desk: Desk, desks: list[DeskId], count: int) -> Outgoing:
     found = await cases.still_open(around.database, desks, most=MOST)
     if not found:
         return Outgoing(around.say_at(desk.id, "overview.nothing", desk=desk.name), notice=True)

@@ -317,13 +317,13 @@ class NioMessenger:
         return Page(events, end if isinstance(end, str) else None)
 
     async def display_name(self, room: RoomId, user: UserId) -> str:
-        """See the Protocol. In a room that they are not in yet, their account's name counts."""
+        """See the Protocol. For who is in the room no other server is asked: it may be away."""
+        answer: Json = {}
         for path in (f"{_path(room)}/state/m.room.member/{quote(user)}", f"/_matrix/client/v3/profile/{quote(user)}"):
             with suppress(Refused):
                 answer = await self._transport.call("GET", path)
-                if answer.get("displayname"):
-                    return harmless_name(answer["displayname"], user)
-        return user
+                break
+        return harmless_name(answer.get("displayname"), user)
 
     async def members(self, room: RoomId) -> Sequence[UserId]:
         """See the Protocol."""
