@@ -19,8 +19,8 @@ from bot.store.database import Tx
 Event = dict[str, Any]
 
 SETTLING = timedelta(seconds=3)
-"""A client that has just joined must learn whose device we are before it is handed old keys: a strict one that gets
-them earlier shows what came before as insecure until it is started anew (matrix-sdk-crypto 0.19.1)."""
+"""A client must learn whose device we are before it is handed keys, after it joined or we did: a strict one that gets
+them earlier shows what they open as insecure until it is started anew (matrix-sdk-crypto 0.19.1)."""
 
 
 ANSWERED_TO_ANYBODY = frozenset({"m.key.verification.request", "m.key.verification.start"})
@@ -132,7 +132,9 @@ class _Taking:
         if room.membership == "invite":
             await self._add(tx, lane, room, ItemKind.INVITE, {}, "invite", sender=self._inviter(update))
         if room.membership == "join" and before != "join" and not room.ours:
-            await self._add(tx, lane, room, ItemKind.JOINED, {}, "joined")
+            # Who writes to us before that has asked for our devices, and is answered at once.
+            due = self.now + SETTLING if room.encrypted and not room.predecessor else None
+            await self._add(tx, lane, room, ItemKind.JOINED, {}, "joined", due_at=due)
         if room.replaced_by and room.kind is RoomKind.CUSTOMER and not (known and known.replaced_by):
             await self._add(tx, lane, room, ItemKind.REPLACED, {"by": room.replaced_by}, "replaced")
         if room.membership == "leave" and before == "join":

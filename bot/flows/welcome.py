@@ -85,6 +85,8 @@ async def look_around(around: Surroundings, item: Item) -> None:
 
 async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[str, Any]:
     """Decide what this room is to us, and whether we may say something."""
+    if room.kind is RoomKind.CUSTOMER and room.membership == "join":
+        return await _what_is_left(tx, around, item, room)
     if room.kind is not RoomKind.UNKNOWN or room.membership != "join":
         return {"do": "nothing"}
     if room.is_chat_with_one_of(around.rules.staff):
@@ -105,6 +107,15 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
     if room.is_one_to_one_with(person) and not room.encrypted:
         return {"do": "offer", "says": await around.may_answer(tx, item, room.customer_id, "offer")}
     return {"do": "refuse", "says": not room.space}
+
+
+async def _what_is_left(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[str, Any]:
+    """They wrote before we had looked around. If that could not be read, they have still not been shown the text."""
+    person = customer_of(room)
+    if not room.is_usable_by(await rooms.user_of(tx, person)):
+        return {"do": "nothing"}
+    notice = await first_contact.planned(tx, around, item, person)
+    return {"do": "greet", "says": False} | notice if notice else {"do": "nothing"}
 
 
 async def _greet(around: Surroundings, item: Item, room: Room) -> None:

@@ -131,6 +131,36 @@ async def test_ac_01_after_ten_minutes_the_message_goes_on_flagged_and_that_is_o
     assert len(await entries(world, LedgerKind.NOTICE_SHOWN)) == 1
 
 
+async def test_ac_01_the_text_waits_until_their_client_can_know_whose_device_we_are(world: World) -> None:
+    chat = await world.comes(ANNA, unhurried=False)
+    await world.run()
+    assert ours(world, chat) == []
+
+    await world.passes(seconds=4)
+    assert ours(world, chat) == [notice(world)]
+
+
+async def test_ac_01_whoever_writes_at_once_is_answered_at_once_and_shown_the_text_once(world: World) -> None:
+    chat = await world.comes(ANNA, unhurried=False)
+    await says(world, ANNA, chat, "Bremse quietscht")
+    assert ours(world, chat) == [notice(world)]
+    assert "Bremse quietscht" in (await world.case_room(ANNA)).texts()
+
+    await world.passes(seconds=4)
+    assert ours(world, chat) == [notice(world)]
+    assert len(await entries(world, LedgerKind.NOTICE_SHOWN)) == 1
+
+
+async def test_ac_01_who_cannot_be_read_at_first_is_shown_the_text_all_the_same(world: World) -> None:
+    chat = await world.comes(ANNA, unhurried=False)
+    world.server.missing_keys.add(SessionId("late"))
+    await writes(world, ANNA, chat, "Bremse quietscht", session="late")
+    world.later(seconds=11)
+    await world.run()
+
+    assert ours(world, chat)[0] == notice(world)
+
+
 async def test_ac_01_in_an_unencrypted_chat_an_encrypted_one_is_offered_and_the_text_comes_there(world: World) -> None:
     chat = await world.comes(BERT, encrypted=False)
     await world.run()
@@ -710,7 +740,7 @@ async def test_ac_07_a_yes_can_be_shown_with_everything_that_was_said(world: Wor
     assert (said["language"], said["text_version"], said["written_at"]) == (
         "de",
         "1.1",
-        "2026-03-02T09:00:00.000+00:00",
+        world.now().isoformat(timespec="milliseconds"),
     )
     assert said["words"] == {"reply": "Ja.", "vote": "yes", "command": "!ja neuigkeiten"}[how]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
+from bot.domain.arrival import ItemKind
 from bot.domain.errors import Transient
 from bot.domain.hours import Hours
 from bot.domain.ids import DeskId, EventId, RoomId, SessionId, UserId
@@ -83,6 +84,11 @@ async def deleting(world: World, chat: RoomId) -> None:
 async def greeting(world: World, chat: RoomId) -> None:
     """A new customer starts a chat and writes at once."""
     await world.writes(BERT, await world.comes(BERT), "neu hier")
+
+
+async def hurrying(world: World, chat: RoomId) -> None:
+    """A new customer writes before we greeted them, which waits until their client can know whose device we are."""
+    await world.writes(BERT, await world.comes(BERT, unhurried=False), "gleich")
 
 
 async def offering(world: World, chat: RoomId) -> None:
@@ -470,7 +476,8 @@ STORIES = [
     asking_about_one_case,
     asking_at_close,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
-    *(greeting, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering, reopening),
+    *(greeting, hurrying, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering),
+    reopening,
     *(
         failing,
         deleting,
@@ -583,6 +590,13 @@ async def facts(world: World) -> dict[str, object]:
     }
 
 
+async def looked_around(world: World) -> None:
+    """The seconds are over that a new chat is left alone; nothing else that waits falls due."""
+    async with world.database.transaction() as tx:
+        await arrivals.wake_kind(tx, ItemKind.JOINED)
+    await world.run()
+
+
 async def smooth(folder: Path, story: Story) -> tuple[dict[str, object], dict[str, object], int]:
     """How it ends when nothing fails, and how many outside steps it takes."""
     async with a_world(folder) as world:
@@ -590,7 +604,9 @@ async def smooth(folder: Path, story: Story) -> tuple[dict[str, object], dict[st
         await story(world, chat)
         before = len(world.server.calls)
         await world.run()
-        return picture(world, story), await facts(world), len(world.server.calls) - before
+        steps = len(world.server.calls) - before
+        await looked_around(world)
+        return picture(world, story), await facts(world), steps
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
@@ -610,6 +626,7 @@ async def test_the_process_dies_at_every_step(tmp_path: Path, story: Story, how:
                 await world.run()
             await world.restart()
             await world.run()
+            await looked_around(world)
             assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 
@@ -629,6 +646,7 @@ async def test_the_server_cannot_answer_at_every_step(
             await story(world, chat)
             world.server.fail_at(at, how, Transient("not now", retry_after_s=0.001))
             await world.run()
+            await looked_around(world)
             assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 
@@ -654,6 +672,7 @@ async def test_a_day_later_the_marks_in_the_room_decide(
             world.server.forget_transactions()
             await world.restart()
             await world.run()
+            await looked_around(world)
             assert picture(world, story) == seen, f"step {at} {how}"
             assert await facts(world) == known, f"step {at} {how}"
 

@@ -170,30 +170,40 @@ class World:
 
     async def passes(self, **delta: float) -> None:
         """Time passes, and what falls due meanwhile is done."""
+        await self._falls_due(**delta)
+        await self.run()
+
+    async def _falls_due(self, **delta: float) -> None:
         self.later(**delta)
         async with self.database.transaction() as tx:
             await arrivals.wake_due(tx, self.now())
-        await self.run()
 
     async def take_in(self, *updates: RoomUpdate) -> None:
         self.sync += 1
         await intake.take_in(self.around, Batch(f"s{self.sync}", updates))
 
-    async def comes(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
-        """A customer makes a room and invites the bot; the bot has it in its tables but has not worked yet."""
+    async def comes(
+        self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = (), unhurried: bool = True
+    ) -> RoomId:
+        """A customer makes a room and invites the bot; the bot has it in its tables but has not worked yet.
+
+        `unhurried`: their client has had the time to learn whose device we are.
+        """
         room_id = RoomId(f"!chat{next(self.server.numbers)}")
         people = {customer: "join", ME: "join"} | dict.fromkeys(others, "join")
         self.server.rooms[room_id] = FakeRoom(room_id, people, encrypted=encrypted)
         member = _state("m.room.member", ME, {"membership": "invite"}, sender=customer)
         await self.take_in(RoomUpdate(room_id, "invite", (member,)))
-        await self.take_in(RoomUpdate(room_id, "join", tuple(self.room_state(room_id, customer))))
+        await self.take_in(self.joined(room_id, customer))
+        if unhurried:
+            await self._falls_due(seconds=4)
         return room_id
 
     async def chat(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
         """A customer makes a room and invites the bot; the bot is in it once it has run."""
         room_id = await self.invites(customer, encrypted=encrypted, others=others)
-        await self.take_in(RoomUpdate(room_id, "join", tuple(self.room_state(room_id, customer))))
-        await self.run()
+        await self.take_in(self.joined(room_id, customer))
+        await self.passes(seconds=4)
         return room_id
 
     async def invites(self, customer: UserId, *, encrypted: bool = True, others: tuple[UserId, ...] = ()) -> RoomId:
@@ -240,10 +250,7 @@ class World:
         event = _state("m.room.member", user, {"membership": "join"}, sender=user)
         event["event_id"] = f"$join{next(self.server.numbers)}"
         await self.take_in(RoomUpdate(room, "join", (event,), (event,)))
-        self.later(seconds=4)
-        async with self.database.transaction() as tx:
-            await arrivals.wake_due(tx, self.now())
-        await self.run()
+        await self.passes(seconds=4)
 
     async def joins_chat(self, user: UserId, room: RoomId) -> None:
         """A further person comes into a customer's chat."""
