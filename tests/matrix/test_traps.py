@@ -23,9 +23,10 @@ from nio.crypto import OlmDevice
 from nio.crypto.olm_machine import Olm
 from nio.events import Event, MegolmEvent, ToDeviceEvent
 from nio.responses import ShareGroupSessionError, SyncResponse
-from nio.store import SqliteMemoryStore, SqliteStore
+from nio.store import SqliteMemoryStore, SqliteStore, database
 
 from bot.domain.ids import UserId
+from bot.matrix.e2ee.store import CipherStore
 from bot.matrix.session import parse
 
 ROOM = "!room:x"
@@ -461,6 +462,17 @@ async def test_plain_nio_no_store(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
     asked = answering(monkeypatch, client, lambda path: None)
     await client.room_send(ROOM, "m.room.message", {"msgtype": "m.text", "body": "geheim"})
     assert "m.room.message" in asked[0]
+
+
+def test_the_store_names_all_its_models() -> None:
+    """Our database binds those alone. What else is there belongs to stores older than ours, or to nobody."""
+    related = {model for known in CipherStore.models for _, model, _ in known._meta.model_graph()}
+    assert {model.__name__ for model in related - set(CipherStore.models)} == {"DeviceKeys_v1", "TrackedUsers"}
+    assert "TrackedUsers" not in inspect.getsource(database)
+    assert (
+        inspect.getsource(database).count("DeviceKeys_v1")
+        == inspect.getsource(database.MatrixStore.upgrade_to_v2).count("DeviceKeys_v1") + 1
+    ), "it is imported, and then only upgraded"
 
 
 def test_the_helpers_are_sound() -> None:
