@@ -15,7 +15,7 @@ from bot.domain.arrival import Item, ItemKind, aside_lane, customer_lane
 from bot.domain.case import Case, CaseState
 from bot.domain.consent import ANY_CASE, NO, YES, Answer, Consent, NotNow, Situation, Standing
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId
 from bot.domain.ledger.entries import Entry, LedgerKind, Value
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.poll import Poll
@@ -79,17 +79,8 @@ async def add_asking(tx: Tx, around: Surroundings, item: Item, case: Case) -> li
     if around.privacy is None or not around.rules.ask_at_close or case.room_id is None:
         return []
     lane = customer_lane(case.customer_id)
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "asking", item.id),
-        lane=lane,
-        room=case.room_id,
-        kind=ItemKind.ASKING,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"case": case.number},
-    )
+    name, body = ("asking", item.id), {"case": case.number}
+    await around.add_item(tx, ItemKind.ASKING, name, lane=lane, room=case.room_id, body=body)
     return [lane]
 
 
@@ -499,18 +490,8 @@ async def _add_item(
 ) -> Lane:
     """Have a question looked at again, now or when it is due; returns its lane."""
     lane = aside_lane(f"question:{question.id}")
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, name, str(question.id)),
-        lane=lane,
-        room=question.room_id,
-        kind=ItemKind.QUESTION,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"question": question.id},
-        due_at=due_at,
-    )
+    named, body = (name, str(question.id)), {"question": question.id}
+    await around.add_item(tx, ItemKind.QUESTION, named, lane=lane, room=question.room_id, body=body, due_at=due_at)
     return lane
 
 

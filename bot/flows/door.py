@@ -19,7 +19,7 @@ import structlog
 from bot.domain.arrival import Item, ItemKind
 from bot.domain.door import Gift, Ticket, new_name, new_password, new_token
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import EventId, UserId, derived_item_id
+from bot.domain.ids import EventId, UserId
 from bot.domain.message import Attachment, Kind, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows.registrar import Registrar
@@ -239,18 +239,8 @@ def _told(around: Surroundings, ticket: Ticket) -> str:
 
 
 async def _let_go_later(tx: Tx, around: Surroundings, item: Item, events: list[EventId]) -> None:
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "slip", item.id),
-        lane=item.lane,
-        room=item.room_id,
-        kind=ItemKind.SLIP,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"events": list(events)},
-        due_at=around.now() + around.rules.door.slip_lasts,
-    )
+    name, body, due_at = ("slip", item.id), {"events": list(events)}, around.now() + around.rules.door.slip_lasts
+    await around.add_item(tx, ItemKind.SLIP, name, lane=item.lane, room=item.room_id, body=body, due_at=due_at)
 
 
 async def take_back(around: Surroundings, item: Item) -> None:

@@ -53,19 +53,11 @@ async def watch(tx: Tx, around: Surroundings, known: Consent) -> None:
     end = end_of(purpose, known) if purpose else None
     if end is None:
         return
-    item_id = derived_item_id(around.key, "expiry", known.customer, known.purpose, str(known.entry), end.at.isoformat())
-    await arrivals.add(
-        tx,
-        item_id=item_id,
-        lane=aside_lane(f"expiry:{item_id}"),
-        room=await rooms.customer_room(tx, known.customer) or RoomId(""),
-        kind=ItemKind.EXPIRY,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"person": known.customer, "purpose": known.purpose, "case": known.case, "entry": known.entry},
-        due_at=end.at,
-    )
+    name = ("expiry", known.customer, known.purpose, str(known.entry), end.at.isoformat())
+    lane = aside_lane(f"expiry:{derived_item_id(around.key, *name)}")
+    room = await rooms.customer_room(tx, known.customer) or RoomId("")
+    body = {"person": known.customer, "purpose": known.purpose, "case": known.case, "entry": known.entry}
+    await around.add_item(tx, ItemKind.EXPIRY, name, lane=lane, room=room, body=body, due_at=end.at)
 
 
 async def expire(around: Surroundings, item: Item) -> None:

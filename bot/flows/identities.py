@@ -1,6 +1,6 @@
 """Other people's identities: staff hear when one changes, and a mechanic hears how to sign their device."""
 
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
@@ -10,7 +10,6 @@ from bot.domain.room import RoomKind
 from bot.flows.intake import SETTLING
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, facts, rooms
-from bot.store.database import Tx
 
 
 async def announce_change(around: Surroundings, user: UserId, master_key: str) -> bool:
@@ -55,7 +54,7 @@ async def _add_change(
         if announced == master_key:
             return
         await facts.put(tx, name, f"{int(number) + 1} {master_key}")
-        await _put(tx, around, lane, room, kind, body, ("identity", user, master_key, number))
+        await around.add_item(tx, kind, ("identity", user, master_key, number), lane=lane, room=room, body=body)
     around.bookkeeping.lanes_changed([lane])
 
 
@@ -74,9 +73,10 @@ async def tell(around: Surroundings, item: Item) -> None:
 async def ask_to_sign(around: Surroundings, user: UserId, device: str) -> None:
     """A device of a mechanic is signed by nobody: tell them which button to press, once for each device."""
     desk = next((desk for desk in around.rules.desks if user in desk.members), None)
-    place = f"inbox:{desk.id}" if desk else "admin"
-    values = {"user": user}
-    await _alarm(around, place, {"text": "staff.please_sign", "values": values, "to_all": True}, ("sign", user, device))
+    room = await rooms.place(around.database, f"inbox:{desk.id}" if desk else "admin")
+    if room:
+        body = {"text": "staff.please_sign", "values": {"user": user}, "to_all": True}
+        await _add(around, ItemKind.ALARM, ("sign", user, device), room, body)
 
 
 async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
@@ -84,8 +84,8 @@ async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
     if user not in around.rules.staff:
         return
     for room in await rooms.staff_rooms_of(around.database, user):
-        body = {"user": user, "membership": "join"}
-        await _add(around, room_lane(room), room, ItemKind.MEMBER, body, ("signed", user, room, digest), SETTLING)
+        name, body = ("signed", user, room, digest), {"user": user, "membership": "join"}
+        await _add(around, ItemKind.MEMBER, name, room, body, due_at=around.now() + SETTLING)
 
 
 async def announce_unreached(around: Surroundings, room_id: RoomId, session_id: str) -> None:
@@ -93,50 +93,20 @@ async def announce_unreached(around: Surroundings, room_id: RoomId, session_id: 
     room = await rooms.find(around.database, room_id)
     case = await cases.latest_of(around.database, room.customer_id) if room and room.customer_id else None
     if room and room.kind is RoomKind.CUSTOMER and case and case.room_id:
-        body, name = {"text": "case.not_yet_readable", "values": {}}, ("unreached", session_id)
-        await _add(around, room_lane(case.room_id), case.room_id, ItemKind.ALARM, body, name)
-
-
-async def _alarm(around: Surroundings, place: str, body: dict[str, Any], name: tuple[str, ...]) -> None:
-    room = await rooms.place(around.database, place)
-    if room:
-        await _add(around, room_lane(room), room, ItemKind.ALARM, body, name)
+        body = {"text": "case.not_yet_readable", "values": {}}
+        await _add(around, ItemKind.ALARM, ("unreached", session_id), case.room_id, body)
 
 
 async def _add(
     around: Surroundings,
-    lane: Lane,
-    room: RoomId,
     kind: ItemKind,
-    body: dict[str, Any],
     name: tuple[str, ...],
-    after: timedelta | None = None,
-) -> None:
-    async with around.database.transaction() as tx:
-        added = await _put(tx, around, lane, room, kind, body, name, after=after)
-    around.bookkeeping.lanes_changed([lane] if added else [])
-
-
-async def _put(
-    tx: Tx,
-    around: Surroundings,
-    lane: Lane,
     room: RoomId,
-    kind: ItemKind,
     body: dict[str, Any],
-    name: tuple[str, ...],
     *,
-    after: timedelta | None = None,
-) -> bool:
-    return await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, *name),
-        lane=lane,
-        room=room,
-        kind=kind,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body=body,
-        due_at=around.now() + after if after else None,
-    )
+    due_at: datetime | None = None,
+) -> None:
+    lane = room_lane(room)
+    async with around.database.transaction() as tx:
+        added = await around.add_item(tx, kind, name, lane=lane, room=room, body=body, due_at=due_at)
+    around.bookkeeping.lanes_changed([lane] if added else [])

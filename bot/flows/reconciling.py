@@ -23,7 +23,6 @@ from bot.domain.ids import (
     RoomId,
     TxnId,
     UserId,
-    derived_item_id,
     txn_id,
 )
 from bot.domain.room import Room, RoomKind, fold
@@ -272,17 +271,9 @@ class _Look:
             "unknown": names,
             "came": ", ".join(self._came) or "–",
         }
-        await arrivals.add(
-            tx,
-            item_id=derived_item_id(around.key, "restored", made_at.isoformat(), around.now().isoformat()),
-            lane=room_lane(admin_room),
-            room=admin_room,
-            kind=ItemKind.ALARM,
-            sender=around.rules.me,
-            sent_at=around.now(),
-            arrived_at=around.now(),
-            body={"text": "admin.restored", "values": values},
-        )
+        name = ("restored", made_at.isoformat(), around.now().isoformat())
+        body = {"text": "admin.restored", "values": values}
+        await around.add_item(tx, ItemKind.ALARM, name, lane=room_lane(admin_room), room=admin_room, body=body)
 
     def _ours(self, update: RoomUpdate) -> Iterator[Event]:
         for event in update.timeline:

@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, Turn, place
 from bot.domain.errors import Mistake
-from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import (
@@ -267,17 +267,8 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
 async def _add_announcement(tx: Tx, around: Surroundings, item: Item, case: Case) -> None:
     """Pin, Space and inbox come after the message, in a lane of their own, so that they keep nobody waiting."""
     assert case.room_id is not None
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "opened", str(case.number)),
-        lane=room_lane(case.room_id),
-        room=case.room_id,
-        kind=ItemKind.OPENED,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"case": case.number},
-    )
+    name, body = ("opened", str(case.number)), {"case": case.number}
+    await around.add_item(tx, ItemKind.OPENED, name, lane=room_lane(case.room_id), room=case.room_id, body=body)
 
 
 async def _copy(around: Surroundings, item: Item, case: Case, message: Message) -> tuple[EventId, tuple[str, ...]]:

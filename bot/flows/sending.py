@@ -8,14 +8,14 @@ from typing import Any, Final
 from bot.domain.arrival import Item, ItemKind, customer_lane
 from bot.domain.case import Case
 from bot.domain.errors import Mistake
-from bot.domain.ids import CustomerId, RoomId, derived_item_id
+from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.purpose import PurposeId
 from bot.flows import permits
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
 from bot.flows.withdrawing import Taken, apply, words_of
-from bot.store import arrivals, consents, rooms
+from bot.store import consents, rooms
 from bot.store.database import Tx
 
 SURVEY: Final = PurposeId("feedback_survey")
@@ -125,18 +125,10 @@ async def _queue(tx: Tx, around: Surroundings, item: Item, text: str) -> int:
         if room is None:
             continue
         count += 1
-        await arrivals.add(
-            tx,
-            item_id=derived_item_id(around.key, "news", item.id, known.customer),
-            lane=customer_lane(known.customer),
-            room=room,
-            kind=ItemKind.NEWS,
-            sender=around.rules.me,
-            sent_at=around.now(),
-            arrived_at=around.now(),
-            body={"purpose": NEWS, "customer": known.customer, "text": text, "campaign": item.id},
-            due_at=around.now() + count * around.rules.news_interval,
-        )
+        name, lane = ("news", item.id, known.customer), customer_lane(known.customer)
+        body = {"purpose": NEWS, "customer": known.customer, "text": text, "campaign": item.id}
+        due_at = around.now() + count * around.rules.news_interval
+        await around.add_item(tx, ItemKind.NEWS, name, lane=lane, room=room, body=body, due_at=due_at)
     return count
 
 

@@ -276,17 +276,8 @@ def _dismissed(around: Surroundings, item: Item, rest: str) -> UserId:
 async def add_settling(tx: Tx, around: Surroundings, rules: Rules, people: Iterable[UserId], name: str) -> None:
     """Let the rooms of these people follow where they work by these rules; an item each, in a lane of its own."""
     for user in people:
-        await arrivals.add(
-            tx,
-            item_id=derived_item_id(around.key, "staff", user, name),
-            lane=staff_lane(user),
-            room=RoomId(""),
-            kind=ItemKind.STAFF if user in rules.staff else ItemKind.LEAVER,
-            sender=around.rules.me,
-            sent_at=around.now(),
-            arrived_at=around.now(),
-            body={"user": user},
-        )
+        kind, named = ItemKind.STAFF if user in rules.staff else ItemKind.LEAVER, ("staff", user, name)
+        await around.add_item(tx, kind, named, lane=staff_lane(user), room=RoomId(""), body={"user": user})
 
 
 async def settle(around: Surroundings, item: Item) -> None:

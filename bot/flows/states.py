@@ -10,10 +10,10 @@ from typing import Final
 
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
 from bot.domain.case import Case, CaseState, Turn, begins_anew, turned
-from bot.domain.ids import CaseNumber, Lane, UserId, derived_item_id
+from bot.domain.ids import CaseNumber, Lane, UserId
 from bot.flows import consenting
 from bot.flows.surroundings import Rules, Surroundings
-from bot.store import arrivals, cases, pickups
+from bot.store import cases, pickups
 from bot.store.database import Tx
 
 STATES: Final = {
@@ -75,34 +75,17 @@ async def add(
     if due_at is None or case.since is None or case.room_id is None:
         return
     since = case.since.isoformat()
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, kind, str(case.number), since, str(level)),
-        lane=room_lane(case.room_id) if kind is ItemKind.ARCHIVING else customer_lane(case.customer_id),
-        room=case.room_id,
-        kind=kind,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"case": case.number, "since": since, "level": level, "user": user},
-        due_at=due_at,
-    )
+    name = (kind, str(case.number), since, str(level))
+    lane = room_lane(case.room_id) if kind is ItemKind.ARCHIVING else customer_lane(case.customer_id)
+    body = {"case": case.number, "since": since, "level": level, "user": user}
+    await around.add_item(tx, kind, name, lane=lane, room=case.room_id, body=body, due_at=due_at)
 
 
 async def _add_return(tx: Tx, around: Surroundings, case: Case) -> None:
     assert case.room_id is not None
     assert case.archived_at is not None
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "return", str(case.number), case.archived_at.isoformat()),
-        lane=room_lane(case.room_id),
-        room=case.room_id,
-        kind=ItemKind.RETURN,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"case": case.number},
-    )
+    name, body = ("return", str(case.number), case.archived_at.isoformat()), {"case": case.number}
+    await around.add_item(tx, ItemKind.RETURN, name, lane=room_lane(case.room_id), room=case.room_id, body=body)
 
 
 async def rung(tx: Tx, item: Item) -> Case | None:

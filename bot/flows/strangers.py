@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bot.domain.arrival import Item, ItemKind, room_lane
-from bot.domain.ids import CustomerId, derived_item_id
+from bot.domain.ids import CustomerId
 from bot.domain.message import Outgoing
 from bot.domain.throttle import Turns
 from bot.flows.surroundings import Surroundings
@@ -111,18 +111,8 @@ async def _add(tx: Tx, around: Surroundings, due: datetime) -> None:
     room = await rooms.place(tx, "admin")
     if room is None:
         return
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "strangers", str(to_ms(due))),
-        lane=room_lane(room),
-        room=room,
-        kind=ItemKind.STRANGERS,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={},
-        due_at=due,
-    )
+    name = ("strangers", str(to_ms(due)))
+    await around.add_item(tx, ItemKind.STRANGERS, name, lane=room_lane(room), room=room, body={}, due_at=due)
 
 
 async def tell(around: Surroundings, item: Item) -> None:

@@ -1,4 +1,4 @@
-"""What every flow has around it, and the outside steps of one item under their derived transaction ids."""
+"""What every flow has around it, items of our own, and the outside steps of one item, each under its derived id."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from bot.domain.door import Door
 from bot.domain.errors import Refused, Transient
 from bot.domain.finding import Finding
 from bot.domain.hours import Hours
-from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, txn_id
+from bot.domain.ids import CustomerId, DeskId, EventId, Lane, RoomId, TxnId, UserId, derived_item_id, txn_id
 from bot.domain.ledger.notes import Signer, origin_of
 from bot.domain.message import Outgoing
 from bot.domain.purpose import Privacy, PurposeId
@@ -242,6 +242,39 @@ class Surroundings:
         if customer:
             return self.texts.render(text, await self.language_of(self.database, customer), **values)
         return self.say_at(there.desk if there else None, text, **values)
+
+    async def add_item(
+        self,
+        tx: Tx,
+        kind: ItemKind,
+        name: tuple[str, ...],
+        *,
+        lane: Lane,
+        room: RoomId,
+        body: dict[str, Any],
+        due_at: datetime | None = None,
+        of: Item | None = None,
+    ) -> bool:
+        """Write down an item of our own, in the commit that wants it; False: it is there already.
+
+        It did not arrive: it is what we have still to do, at once or when it is due, and no crash makes us forget it.
+        Its id is derived from `name`, which says what it is about. So whatever runs again asks for the same item, and
+        it is done once; also across an update, which is why a name never changes.
+        `of`: another item, whose author and time it bears instead of ours and now.
+        """
+        now = self.now()
+        return await arrivals.add(
+            tx,
+            item_id=derived_item_id(self.key, *name),
+            lane=lane,
+            room=room,
+            kind=kind,
+            sender=of.sender if of else self.rules.me,
+            sent_at=of.sent_at if of else now,
+            arrived_at=now,
+            body=body,
+            due_at=due_at,
+        )
 
     def txn(self, item: Item, step: str, ordinal: int = 0) -> TxnId:
         """Return the transaction id of a step of an item."""

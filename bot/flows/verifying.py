@@ -96,17 +96,9 @@ async def say_what_for(around: Surroundings, item: Item, room: Room, message: Me
     """A colleague writes in a chat of their own with us, which is for verifying only: say so, once a day."""
     async with around.database.transaction() as tx:
         if room.encrypted and message.kind not in UNASKED:
-            await arrivals.add(
-                tx,
-                item_id=derived_item_id(around.key, "only_verifying", room.room_id, around.now().date().isoformat()),
-                lane=item.lane,
-                room=room.room_id,
-                kind=ItemKind.ALARM,
-                sender=around.rules.me,
-                sent_at=around.now(),
-                arrived_at=around.now(),
-                body={"text": "verification.only_this", "values": {}},
-            )
+            name = ("only_verifying", room.room_id, around.now().date().isoformat())
+            body = {"text": "verification.only_this", "values": {}}
+            await around.add_item(tx, ItemKind.ALARM, name, lane=item.lane, room=room.room_id, body=body)
         await arrivals.finish(tx, item)
 
 
@@ -122,7 +114,7 @@ async def _answer_staff(around: Surroundings, handshake: Handshake) -> Plan:
     if handshake.step == "request":
         return await _begun(around, handshake)
     partner = handshake.partner
-    attempt = await arrivals.get(around.database, _name(around, partner))
+    attempt = await arrivals.get(around.database, _id(around, partner))
     if attempt is None:
         # In a room this is about a request to somebody else, or one that we did not take.
         is_waiting = partner.room is None and handshake.step not in {"cancel", "done"}
@@ -148,7 +140,7 @@ async def _begun(around: Surroundings, handshake: Handshake) -> Plan:
     answers: list[Answer] = [(other, *cancellation(REFUSED)) for other in progress.superseded]
     answers += [(partner, step, content) for step, content in progress.answers]
     says = "verification.unsigned" if progress.cancelled == KEY_MISMATCH and partner.room else ""
-    ends = [_name(around, other) for other in progress.superseded]
+    ends = [_id(around, other) for other in progress.superseded]
     return _plan(answers, says=says, ends=ends, opens=not progress.cancelled)
 
 
@@ -239,18 +231,9 @@ async def _commit(around: Surroundings, item: Item, plan: Plan, partner: Partner
 
 async def _open(tx: Tx, around: Surroundings, partner: Partner) -> None:
     number = await facts.next_number(tx, "verification")
-    await arrivals.add(
-        tx,
-        item_id=_name(around, partner),
-        lane=verification_lane(partner.user),
-        room=partner.room or RoomId(""),
-        kind=ItemKind.VERIFICATION,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"number": str(number), "partner": asdict(partner)},
-        due_at=around.now() + LONGEST,
-    )
+    lane, room = verification_lane(partner.user), partner.room or RoomId("")
+    body, due_at = {"number": str(number), "partner": asdict(partner)}, around.now() + LONGEST
+    await around.add_item(tx, ItemKind.VERIFICATION, _name(partner), lane=lane, room=room, body=body, due_at=due_at)
 
 
 async def _follow(around: Surroundings, item: Item) -> None:
@@ -308,8 +291,12 @@ async def _numbered(around: Surroundings, number: str) -> Item | None:
     return next((attempt for attempt in running if attempt.body["number"] == number), None)
 
 
-def _name(around: Surroundings, partner: Partner) -> ItemId:
-    return derived_item_id(around.key, "verification", partner.user, partner.room or "", partner.transaction)
+def _name(partner: Partner) -> tuple[str, ...]:
+    return ("verification", partner.user, partner.room or "", partner.transaction)
+
+
+def _id(around: Surroundings, partner: Partner) -> ItemId:
+    return derived_item_id(around.key, *_name(partner))
 
 
 def _partner(attempt: Item) -> Partner:

@@ -34,17 +34,9 @@ async def park(around: Surroundings, item: Item, error: Exception) -> None:
 async def _add_warning(tx: Tx, around: Surroundings, item: Item, error: Exception, code: str) -> None:
     text, values = (error.text, error.values) if isinstance(error, Mistake) else ("", {})
     event = str(item.id) if item.kind is ItemKind.EVENT else ""
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, "warning", item.id, str(item.attempts)),
-        lane=item.lane,
-        room=item.room_id,
-        kind=ItemKind.WARNING,
-        sender=item.sender,
-        sent_at=item.sent_at,
-        arrived_at=around.now(),
-        body={"event": event, "text": text, "values": values, "reason": code, "label": item.label},
-    )
+    name = ("warning", item.id, str(item.attempts))
+    body = {"event": event, "text": text, "values": values, "reason": code, "label": item.label}
+    await around.add_item(tx, ItemKind.WARNING, name, lane=item.lane, room=item.room_id, body=body, of=item)
 
 
 async def warn(around: Surroundings, item: Item) -> None:
@@ -96,17 +88,8 @@ async def add_alarm(
     tx: Tx, around: Surroundings, room: RoomId, text: str, values: Mapping[str, str], *, name: str
 ) -> bool:
     """Put an alarm into the lane of a room, once for each text, values and name; False: it is there already."""
-    return await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, text, *map(str, values.items()), name),
-        lane=room_lane(room),
-        room=room,
-        kind=ItemKind.ALARM,
-        sender=around.rules.me,
-        sent_at=around.now(),
-        arrived_at=around.now(),
-        body={"text": text, "values": dict(values)},
-    )
+    named, body = (text, *map(str, values.items()), name), {"text": text, "values": dict(values)}
+    return await around.add_item(tx, ItemKind.ALARM, named, lane=room_lane(room), room=room, body=body)
 
 
 async def alarm(around: Surroundings, item: Item) -> None:
@@ -121,20 +104,12 @@ async def alarm(around: Surroundings, item: Item) -> None:
 
 async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
     """The key has not come: let others pass, and show it at the message if that lasts."""
-    due = around.now() + around.rules.unreadable_notice_after
+    due = around.now() + max(around.rules.unreadable_notice_after, timedelta(milliseconds=1))
     async with around.database.transaction() as tx:
         await arrivals.wait_for_key(tx, item, missing.session_id)
-        await arrivals.add(
-            tx,
-            item_id=derived_item_id(around.key, "unreadable", item.id),
-            lane=item.lane,
-            room=item.room_id,
-            kind=ItemKind.UNREADABLE,
-            sender=item.sender,
-            sent_at=item.sent_at,
-            arrived_at=around.now(),
-            body={"item": item.id},
-            due_at=max(due, around.now() + timedelta(milliseconds=1)),
+        name, body = ("unreadable", item.id), {"item": item.id}
+        await around.add_item(
+            tx, ItemKind.UNREADABLE, name, lane=item.lane, room=item.room_id, body=body, due_at=due, of=item
         )
     log.info("item_without_key", kind=item.kind.value)
 
@@ -181,19 +156,9 @@ async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing:
 
 async def _is_first_of_session(tx: Tx, around: Surroundings, item: Item, missing: NoKey) -> bool:
     """Every message gets its sign, but the sentences are said once per session: an item that is done says they were."""
-    marker = derived_item_id(around.key, "unreadable_told", item.room_id, missing.session_id)
-    added = await arrivals.add(
-        tx,
-        item_id=marker,
-        lane=item.lane,
-        room=item.room_id,
-        kind=ItemKind.UNREADABLE,
-        sender=item.sender,
-        sent_at=item.sent_at,
-        arrived_at=around.now(),
-        body={},
-    )
-    told = await arrivals.get(tx, marker)
+    name = ("unreadable_told", item.room_id, missing.session_id)
+    added = await around.add_item(tx, ItemKind.UNREADABLE, name, lane=item.lane, room=item.room_id, body={}, of=item)
+    told = await arrivals.get(tx, derived_item_id(around.key, *name))
     if added and told:
         await arrivals.finish(tx, told)
     return added

@@ -13,7 +13,7 @@ from bot.domain import consent
 from bot.domain.arrival import Item, ItemKind, ItemState, aside_lane, customer_lane
 from bot.domain.consent import ANY_CASE, Answer, Consent, Standing, Withdrawal
 from bot.domain.errors import Refused
-from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, Lane, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, Lane, RoomId
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Forged, Kind, Message, NoKey, Outgoing, Reading, Untrusted
 from bot.domain.purpose import PurposeId
@@ -310,17 +310,8 @@ async def _outdate(tx: Tx, around: Surroundings, item: Item, known: Consent) -> 
 
 
 async def _add(tx: Tx, around: Surroundings, item: Item, kind: ItemKind, lane: Lane, body: dict[str, Any]) -> None:
-    await arrivals.add(
-        tx,
-        item_id=derived_item_id(around.key, kind, item.id, *map(str, body.values())),
-        lane=lane,
-        room=item.room_id,
-        kind=kind,
-        sender=item.sender,
-        sent_at=item.sent_at,
-        arrived_at=around.now(),
-        body=body,
-    )
+    name = (kind, item.id, *map(str, body.values()))
+    await around.add_item(tx, kind, name, lane=lane, room=item.room_id, body=body, of=item)
 
 
 # -------------------------------------------------------------------------------------------------------- telling both
