@@ -83,7 +83,7 @@ async def _follow(around: Surroundings, item: Item, case: Case, message: Message
             except Refused as error:
                 raise Mistake("case.not_deleted") from error
         case _:
-            await _finish(around, item)
+            await around.finish(item)
 
 
 async def _edited_into_command(
@@ -135,7 +135,7 @@ async def _send_on(around: Surroundings, item: Item, case: Case, message: Messag
             item = await around.plan(tx, item, plan)
     assert item.plan is not None
     if item.plan.get("do") == "nothing":
-        await _finish(around, item)
+        await around.finish(item)
         return
     room = RoomId(item.plan["room"])
     copy, mxcs = await _copy(around, item, room, message)
@@ -228,9 +228,3 @@ async def _reachable(around: Surroundings, case: Case) -> RoomId | None:
         return await reachable_room(around, case)
     except Mistake:
         return None
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)

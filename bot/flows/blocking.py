@@ -13,7 +13,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, CustomerId
 from bot.domain.message import Outgoing
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, blocks, cases
+from bot.store import blocks, cases
 from bot.store.database import Tx
 
 MUTED_FOR: Final = "2h"
@@ -100,9 +100,7 @@ async def _list(around: Surroundings) -> str:
 async def _say(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 async def is_muted(tx: Tx, around: Surroundings, customer: CustomerId) -> bool:

@@ -6,7 +6,6 @@ from bot.domain.arrival import Item
 from bot.domain.finding import Finding, Grade
 from bot.domain.message import Outgoing
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals
 
 Say = Callable[..., str]
 
@@ -17,9 +16,7 @@ async def tell(around: Surroundings, item: Item) -> None:
         item = await around.planned(item, {"reply": said(await around.examine(), around.say)})
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 def said(findings: Iterable[Finding], say: Say) -> str:

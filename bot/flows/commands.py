@@ -68,7 +68,7 @@ async def obey(order: Order, row: Command) -> None:
         if item.plan and "mistake" in item.plan:  # what was refused stays refused, whatever has changed since
             raise Mistake(item.plan["mistake"], **item.plan.get("values", {}))
         if row.verb in NOT_AGAIN and await order.around.was_sent(item, "reply"):
-            await _finish(order.around, item)
+            await order.around.finish(item)
         elif item.plan is None and not order.tapped and (refusal := _misplaced(order, row)):
             raise Mistake(refusal)
         else:
@@ -110,9 +110,7 @@ async def _say_mistake(around: Surroundings, item: Item, error: Mistake) -> None
     text = around.say(error.text, **error.values)
     if not await around.was_sent(item, "reply"):  # before a restore it was none
         await around.send(item, "mistake", item.room_id, Outgoing(text, notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 async def _note(order: Order) -> None:
@@ -237,9 +235,3 @@ async def run_outside_cases(around: Surroundings, item: Item, room: Room, messag
         await arrivals.finish(tx, item)
     if was_overview:
         around.bookkeeping.overviews_changed()
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)

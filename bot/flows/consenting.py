@@ -25,7 +25,7 @@ from bot.flows.expiring import validity_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
 from bot.flows.withdrawing import LONGEST_WORDS, shown_time, title_of, words_of
-from bot.store import arrivals, blocks, cases, consents, ledger, privacy_texts, questions, rooms, suppression
+from bot.store import blocks, cases, consents, ledger, privacy_texts, questions, rooms, suppression
 from bot.store.database import Tx
 from bot.store.questions import Question
 
@@ -45,7 +45,7 @@ async def ask(around: Surroundings, item: Item, case: Case, rest: str) -> None:
     if item.plan["do"] == "question" and not await pose(around, item):
         told = around.say("consent.not_asked", why=around.say("consent.why_unreachable"))
     await around.send(item, "reply", item.room_id, Outgoing(told, notice=True))
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _asked_by_staff(tx: Tx, around: Surroundings, item: Item, case: Case, rest: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ async def ask_at_close(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
     if item.plan["do"] == "question" and await pose(around, item):
         await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _first_question(tx: Tx, around: Surroundings, item: Item, case: Case) -> dict[str, Any]:
@@ -381,7 +381,7 @@ async def conclude(around: Surroundings, item: Item) -> None:
     if case.room_id:
         told = around.say_at(case.desk, item.plan["staff"], purpose=_title(around, question))
         await around.send(item, "staff", case.room_id, Outgoing(told, notice=True))
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _end_poll(around: Surroundings, item: Item, question: Question) -> None:
@@ -401,7 +401,7 @@ async def over(around: Surroundings, item: Item) -> None:
             item = await around.plan(tx, item, {"ends": True})
             await _defer(tx, around, item, await questions.get(tx, item.body["question"]))
     await _end_poll(around, item, await questions.get(around.database, item.body["question"]))
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _defer(tx: Tx, around: Surroundings, item: Item, question: Question) -> None:
@@ -435,7 +435,7 @@ async def _wished(
 async def pose_wished(around: Surroundings, item: Item) -> None:
     """Pose a question that the customer asked for, and finish the item (T2)."""
     await pose(around, item)
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _young(
@@ -524,9 +524,3 @@ async def _publish(tx: Tx, around: Surroundings, privacy: Privacy) -> None:
         if purpose.sha256 not in known:
             published = {"purpose": purpose.id, "sha256": purpose.sha256}
             await ledger.append(tx, LedgerKind.PURPOSE_PUBLISHED, published, subject=None, at=now)
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)

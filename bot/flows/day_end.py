@@ -8,7 +8,7 @@ from bot.domain.case import Case
 from bot.domain.ids import DeskId
 from bot.domain.message import Outgoing
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases
+from bot.store import cases
 
 MOST_LINES = 20
 
@@ -21,9 +21,7 @@ async def walk(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
     reply = Outgoing(item.plan["reply"], html=item.plan["html"], notice=True)
     await around.send(item, "reply", item.room_id, reply)
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 def _desks(around: Surroundings, item: Item) -> list[DeskId]:

@@ -140,9 +140,7 @@ async def _keep(around: Surroundings, item: Item) -> None:
     """Nobody tapped: it stays inside."""
     assert item.plan is not None
     await resolve(around, item, item.plan["question"], "case.held_kept")
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 async def resolve(around: Surroundings, item: Item, question: str, text: str, ordinal: int = 0) -> None:

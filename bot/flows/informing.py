@@ -8,7 +8,6 @@ from bot.domain.arrival import Item
 from bot.domain.command import Wish, Wished
 from bot.domain.message import Kind, Message, Outgoing
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals
 
 TEXTS = {Wish.PRIVACY: "privacy_overview", Wish.IMPRINT: "imprint"}
 
@@ -31,6 +30,4 @@ async def inform(around: Surroundings, item: Item) -> None:
     """Answer a message that is nothing but a wish, as planned; nobody else has to read it."""
     assert item.plan is not None
     await around.send(item, "informing", item.room_id, Outgoing(item.plan["says"], notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)

@@ -74,7 +74,7 @@ async def say(around: Surroundings, item: Item) -> None:
     """Say what is planned, and finish the item (T2)."""
     assert item.plan is not None
     await around.send(item, "own_consents", item.room_id, Outgoing(item.plan["text"], notice=True))
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def prove(around: Surroundings, item: Item) -> None:
@@ -94,10 +94,4 @@ async def prove(around: Surroundings, item: Item) -> None:
     attachment = await around.messenger.put_file(named, proof, mxc, secret=secret)
     file = Outgoing(item.plan["text"], form=Kind.FILE, attachment=attachment)
     await around.send(item, "proof", item.room_id, file)
-    await _finish(around, item)
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)

@@ -15,7 +15,7 @@ from bot.domain.message import Outgoing
 from bot.domain.purpose import PurposeId
 from bot.flows.expiring import end_of, lapse, validity_of
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, consents, ledger, permits, rooms, suppression
+from bot.store import consents, ledger, permits, rooms, suppression
 from bot.store.database import Tx
 
 MONTH = timedelta(days=30)
@@ -93,10 +93,3 @@ async def _settle(
         await consents.set_used(tx, customer, purpose, around.now())
         used = {"purpose": purpose, "event": event, "campaign": str((item.plan or {}).get("campaign", item.id))}
         await ledger.append(tx, LedgerKind.USED, used, subject=customer, at=around.now())
-
-
-async def finish(around: Surroundings, item: Item) -> None:
-    """T2 of an item that was permitted or not."""
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)

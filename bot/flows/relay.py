@@ -58,7 +58,7 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
     if item.plan["do"] == "carry":
         await _carry(around, item, message)
     else:
-        await DOES.get(item.plan["do"], _finish)(around, item)
+        await DOES.get(item.plan["do"], Surroundings.finish)(around, item)
 
 
 DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
@@ -349,9 +349,3 @@ def _automatic_text(around: Surroundings, message: Message, language: str) -> st
     if message.kind not in CARRIED:
         return say("customer.unsupported", language, kind=say("kind.other", language))
     return say("customer.too_large", language) if message.oversized else informing.answer_to(around, message)
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)

@@ -31,7 +31,7 @@ async def record_withdrawal(around: Surroundings, item: Item, case: Case, rest: 
         around.bookkeeping.lanes_changed(lanes)
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    await permits.finish(around, item)
+    await around.finish(item)
 
 
 async def _planned_withdrawal(
@@ -53,7 +53,7 @@ async def survey(around: Surroundings, item: Item, case: Case, rest: str) -> Non
             item = await around.plan(tx, item, plan)
     sent = await _send_planned(around, item, case.customer_id, SURVEY)
     await around.send(item, "reply", item.room_id, Outgoing(_outcome(around, item, sent), notice=True))
-    await permits.finish(around, item)
+    await around.finish(item)
 
 
 async def _reached(around: Surroundings, case: Case) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def news(around: Surroundings, item: Item, rest: str) -> None:
             item = await around.plan(tx, item, {"reply": reply})
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
-    await permits.finish(around, item)
+    await around.finish(item)
 
 
 async def _queue(tx: Tx, around: Surroundings, item: Item, text: str) -> int:
@@ -143,4 +143,4 @@ async def send_news(around: Surroundings, item: Item) -> None:
             plan = await _planned(tx, around, item, customer, purpose, where, text=text, campaign=campaign)
             item = await around.plan(tx, item, plan)
     await _send_planned(around, item, customer, purpose)
-    await permits.finish(around, item)
+    await around.finish(item)

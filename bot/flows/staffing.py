@@ -238,9 +238,7 @@ async def dismiss(around: Surroundings, item: Item, rest: str) -> None:
 
 async def _reply(around: Surroundings, item: Item, text: str) -> None:
     await around.send(item, "reply", item.room_id, Outgoing(text, notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 def _candidate(around: Surroundings, rest: str) -> tuple[UserId, Desk]:

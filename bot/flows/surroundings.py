@@ -298,6 +298,12 @@ class Surroundings:
         async with self.database.transaction() as tx:
             return await self.plan(tx, item, plan)
 
+    async def finish(self, item: Item) -> None:
+        """T2 of an item that leaves nothing else to write down."""
+        async with self.database.transaction() as tx:
+            await arrivals.finish(tx, item)
+        self.bookkeeping.room_changed(item.room_id)
+
     async def send(self, item: Item, step: str, room: RoomId, message: Outgoing, ordinal: int = 0) -> EventId:
         """Send one event of an item, once. An item older than the server's memory is looked up first."""
         txn = self.txn(item, step, ordinal)

@@ -12,7 +12,7 @@ from bot.domain.ids import EventId, RoomId
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.flows.orders import Order
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, links
+from bot.store import links
 
 USUAL: Final = 20
 MOST: Final = 50
@@ -40,9 +40,7 @@ async def history(order: Order) -> None:
     await _tell(
         order, await lines_of(order.around, order.item.room_id, most, staff_only=False), order.say("telling.history")
     )
-    async with order.around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    order.around.bookkeeping.room_changed(item.room_id)
+    await order.around.finish(item)
 
 
 async def recap(order: Order, *, staff_only: bool) -> None:

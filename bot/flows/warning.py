@@ -58,9 +58,7 @@ async def warn(around: Surroundings, item: Item) -> None:
             log.warning("sender_not_told", code=error.code, status=error.status)
     if not told or not item.body["text"]:
         await _tell_admins(around, item, room.case_number if room else None)
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 async def _sentence(around: Surroundings, item: Item, kind: RoomKind) -> str:

@@ -131,9 +131,7 @@ async def take(around: Surroundings, item: Item) -> None:
             await _move(around, item, case, f"{told}\n{around.say('handing.to_desk', desk=name)}")
         return
     await around.send(item, "reply", case.room_id, Outgoing(told, notice=True))
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
+    await around.finish(item)
 
 
 async def _move(around: Surroundings, item: Item, case: Case, told: str) -> None:

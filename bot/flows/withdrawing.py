@@ -182,7 +182,7 @@ async def heed(around: Surroundings, item: Item) -> None:
     """Read an event ahead of what waits before it; only a withdrawal has an effect here."""
     waiting = await arrivals.get(around.database, ItemId(item.body["item"]))
     if waiting is None or not waiting.body or waiting.state is ItemState.DONE:
-        await _finish(around, item)
+        await around.finish(item)
         return
     reading = await around.messenger.read(waiting.room_id, waiting.body)
     said, device = heard(reading)
@@ -337,7 +337,7 @@ async def confirm(around: Surroundings, item: Item) -> None:
         await _tell_customer(around, item)
     else:
         await _tell_staff(around, item, "case.withdrawn")
-    await _finish(around, item)
+    await around.finish(item)
 
 
 async def _wait_for_notice(around: Surroundings, person: CustomerId) -> None:
@@ -417,9 +417,3 @@ def shown_time(around: Surroundings, item: Item, language: str) -> str:
     """Return when an item arrived, for people: in the time zone of the business."""
     moment = item.arrived_at.astimezone(around.rules.zone)
     return moment.strftime("%d.%m.%Y, %H:%M" if language == "de" else "%Y-%m-%d, %H:%M")
-
-
-async def _finish(around: Surroundings, item: Item) -> None:
-    async with around.database.transaction() as tx:
-        await arrivals.finish(tx, item)
-    around.bookkeeping.room_changed(item.room_id)
