@@ -19,12 +19,14 @@ from bot.domain.ids import CaseNumber, CustomerId, EventId, Lane, RoomId
 from bot.domain.ledger.entries import Entry, LedgerKind, Value
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.poll import Poll
-from bot.domain.purpose import NAMED, Period, Privacy, PrivacyText, PurposeId, digest
+from bot.domain.purpose import NAMED, Privacy, PrivacyText, PurposeId, digest
 from bot.flows import expiring
+from bot.flows.confirming import shown_time
 from bot.flows.expiring import validity_of
+from bot.flows.purposes import period, title_of, words_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
-from bot.flows.withdrawing import LONGEST_WORDS, shown_time, title_of, words_of
+from bot.flows.withdrawing import LONGEST_WORDS
 from bot.store import blocks, cases, consents, ledger, privacy_texts, questions, rooms, suppression
 from bot.store.database import Tx
 from bot.store.questions import Question
@@ -99,7 +101,7 @@ async def ask_at_close(around: Surroundings, item: Item) -> None:
 async def _first_question(tx: Tx, around: Surroundings, item: Item, case: Case) -> dict[str, Any]:
     """T1b. Nobody whom staff do not want to hear from, and nobody who was asked anything within the time."""
     asked = await questions.asked(tx, case.customer_id)
-    recently = any(item.arrived_at < _period(around, "ask_again").after(question.at) for question in asked)
+    recently = any(item.arrived_at < period(around, "ask_again").after(question.at) for question in asked)
     kept_off = await blocks.of(tx, case.customer_id, around.now())
     if case.state is not CaseState.CLOSED or recently or kept_off:
         return {"do": "nothing"}
@@ -115,11 +117,6 @@ async def _first_question(tx: Tx, around: Surroundings, item: Item, case: Case) 
     return {"do": "nothing"}
 
 
-def _period(around: Surroundings, name: str) -> Period:
-    assert around.privacy is not None
-    return around.privacy.periods[name]
-
-
 def _how_to_ask(around: Surroundings, word: str, text: PrivacyText) -> str:
     """Say what has to stand behind the word: nothing, or what the question leaves open."""
     parts = [around.say(f"consent.named_{name}") for name in NAMED if name in text.names]
@@ -133,7 +130,7 @@ async def _refused(
 ) -> NotNow | None:
     situation = await _situation(tx, around, case.customer_id, purpose, case.number if one_case else ANY_CASE)
     return consent.may_ask(
-        purpose, situation, case=case.number, now=item.arrived_at, ask_again=_period(around, "ask_again")
+        purpose, situation, case=case.number, now=item.arrived_at, ask_again=period(around, "ask_again")
     )
 
 
@@ -215,7 +212,7 @@ async def _record_asked(
     details |= await _about_case(tx, question)
     asked = _consent_of(around, question, item)
     await consents.record(tx, LedgerKind.REQUESTED, asked, details, now=around.now())
-    await _add_item(tx, around, question, "question_over", due_at=_period(around, "question").after(around.now()))
+    await _add_item(tx, around, question, "question_over", due_at=period(around, "question").after(around.now()))
 
 
 def _consent_of(around: Surroundings, question: Question, item: Item, decision: EventId | None = None) -> Consent:
@@ -298,7 +295,7 @@ async def _may_say_yes(tx: Tx, around: Surroundings, item: Item, question: Quest
     purpose = around.privacy.purposes.get(question.purpose)
     if purpose is None or not purpose.needs_consent:
         return False
-    in_time = item.arrived_at <= _period(around, "question").after(question.asked_at)
+    in_time = item.arrived_at <= period(around, "question").after(question.asked_at)
     current = around.privacy.question(question.purpose, question.language).sha256 == question.sha256
     taken_back = await consents.withdrawn_after(tx, item, question.customer, question.purpose)
     young = await consents.is_under_age(tx, question.customer)
@@ -334,7 +331,7 @@ async def _agreed_before(tx: Tx, question: Question) -> bool:
 async def _say_no(tx: Tx, around: Surroundings, item: Item, question: Question, message: Message) -> dict[str, Any]:
     assert around.privacy is not None
     await _record_answer(tx, around, item, question, message, LedgerKind.REFUSED)
-    next_time = _period(around, "ask_again").after(question.asked_at)
+    next_time = period(around, "ask_again").after(question.asked_at)
     text = around.privacy.text("consent_refused", question.language).filled(
         purpose=_title(around, question, question.language),
         next_time=next_time.strftime("%d.%m.%Y" if question.language == "de" else "%Y-%m-%d"),

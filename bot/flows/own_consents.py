@@ -12,8 +12,8 @@ from bot.domain.consent import Consent
 from bot.domain.ids import CustomerId
 from bot.domain.ledger.entries import Entry, LedgerKind
 from bot.domain.message import Attachment, Kind, Message, Outgoing
+from bot.flows.purposes import title_of
 from bot.flows.surroundings import Surroundings
-from bot.flows.withdrawing import title_of
 from bot.store import arrivals, consents, ledger
 from bot.store.database import Tx
 

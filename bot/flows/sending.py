@@ -12,9 +12,10 @@ from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.purpose import PurposeId
 from bot.flows import permits
+from bot.flows.purposes import words_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
-from bot.flows.withdrawing import Taken, apply, words_of
+from bot.flows.withdrawing import Taken, apply
 from bot.store import consents, rooms
 from bot.store.database import Tx
 
