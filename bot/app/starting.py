@@ -12,7 +12,7 @@ from bot.app.values import loaded_privacy, rules_of
 from bot.domain.errors import Fatal, Refused
 from bot.domain.ids import SessionId
 from bot.domain.purpose import Privacy
-from bot.flows import adopting, anchoring, consenting, house, reconciling, staffing, states, strangers, verifying
+from bot.flows import adopting, anchoring, house, reconciling, staffing, states, strangers, superseding, verifying
 from bot.flows.intake import Batch
 from bot.matrix.account import give_up_device
 from bot.matrix.session import Listeners, Session
@@ -57,7 +57,7 @@ async def run(
         await anchoring.check(parts.around)
         changes = await staff.changes(parts.database)
         parts.around.obey(staffing.in_force(rules_of(settings), changes))
-        await consenting.bring_up_to_date(parts.around)
+        await superseding.bring_up_to_date(parts.around)
         await persistently(lambda: house.set_up(parts.around))
         await staffing.compare(parts.around, rules_of(settings))
         await states.start_clocks(parts.around)

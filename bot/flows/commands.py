@@ -14,9 +14,9 @@ from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.room import Room, RoomKind
 from bot.flows import (
     among_staff,
+    asking,
     blocking,
     checkup,
-    consenting,
     day_end,
     describing,
     door,
@@ -203,7 +203,7 @@ RUNS: Final[Mapping[Verb, Callable[[Order], Awaitable[None]]]] = {
     Verb.HIRE: lambda o: staffing.hire(o.around, o.item, o.rest),
     Verb.DISMISS: lambda o: staffing.dismiss(o.around, o.item, o.rest),
     Verb.DOCTOR: lambda o: checkup.tell(o.around, o.item),
-    Verb.ASK: lambda o: consenting.ask(o.around, o.item, o.in_case, o.rest),
+    Verb.ASK: lambda o: asking.ask(o.around, o.item, o.in_case, o.rest),
     Verb.WITHDRAW: lambda o: sending.record_withdrawal(o.around, o.item, o.in_case, o.rest),
     Verb.SURVEY: lambda o: sending.survey(o.around, o.item, o.in_case, o.rest),
     Verb.NEWS: lambda o: sending.news(o.around, o.item, o.rest),

@@ -1,4 +1,4 @@
-"""A consent ends by itself when nobody relied on it for long, or at the age that the admin has set for it.
+"""A consent ends by itself when nobody relied on it for long, at the age that the admin has set, or with its case.
 
 It ends silently: whoever is told that a consent runs out is written to for its sake, which can be advertising itself.
 """
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.domain.arrival import Item, ItemKind, aside_lane, customer_lane
+from bot.domain.case import Case
 from bot.domain.consent import Consent, Standing, Validity
-from bot.domain.ids import CaseNumber, CustomerId, RoomId, derived_item_id
+from bot.domain.ids import CaseNumber, CustomerId, Lane, RoomId, derived_item_id
 from bot.domain.ledger.entries import LedgerKind, Value, stamp
 from bot.domain.purpose import Privacy, PrivacyText, Purpose, PurposeId
+from bot.flows.posing import look_again
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, consents, permits, rooms
+from bot.store import arrivals, consents, permits, questions, rooms
 from bot.store.database import Tx
 
 UNUSED = "unused"
@@ -82,3 +84,15 @@ async def lapse(tx: Tx, around: Surroundings, known: Consent, reason: str) -> No
     cancelled, _ = await permits.cancel(tx, known.customer, known.purpose)
     details: dict[str, Value] = {"reason": reason, "stopped": cancelled, "since": stamp(known.since)}
     await consents.record(tx, LedgerKind.EXPIRED, known, details, now=around.now())
+
+
+async def end_with_case(tx: Tx, around: Surroundings, case: Case) -> list[Lane]:
+    """Part of the commit that closes a case: what holds as long as it lasts is over. Returns lanes with more to do."""
+    for known in await consents.of_customer(tx, case.customer_id) if around.privacy else []:
+        purpose = around.privacy.purposes.get(known.purpose) if around.privacy else None
+        if purpose and purpose.ends_with_case and known.case == case.number and known.standing is Standing.GIVEN:
+            await lapse(tx, around, known, "case_closed")
+    question = await questions.open_of(tx, case.customer_id)
+    if question is None or question.only_case != case.number:
+        return []
+    return [await look_again(tx, around, question, "question_outdated")]

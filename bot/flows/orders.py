@@ -9,7 +9,7 @@ from bot.domain.case import Case, Turn
 from bot.domain.ids import Lane, RoomId, UserId
 from bot.domain.message import Message, Outgoing
 from bot.domain.room import Room
-from bot.flows import consenting, staffing, states
+from bot.flows import asking_at_close, staffing, states
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, rooms
 
@@ -68,7 +68,7 @@ async def answer(order: Order, reply: str, html: str | None = None, **effects: A
         if case and item.plan["turn"]:
             lanes = await states.turn(tx, around, case.number, Turn(item.plan["turn"]))
         if case and item.plan.get("asks"):
-            lanes = [*lanes, *await consenting.add_asking(tx, around, item, case)]
+            lanes = [*lanes, *await asking_at_close.add(tx, around, item, case)]
         for accepted_room, user in item.plan["accepts"]:
             await rooms.accept(tx, accepted_room, user)
         await staffing.add_settling(tx, around, around.rules, item.plan["settles"], item.id)

@@ -13,11 +13,12 @@ from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
 from bot.flows import (
+    asking,
     away,
     blocking,
     choosing,
-    consenting,
     copying,
+    deciding,
     first_contact,
     following,
     informing,
@@ -68,8 +69,8 @@ DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
     "ask": choosing.ask,
     "choose": choosing.choose,
     "to_desk": which_desk.take,
-    "conclude": consenting.conclude,
-    "question": consenting.pose_wished,
+    "conclude": deciding.conclude,
+    "question": asking.pose_wished,
     "say": own_consents.say,
     "prove": own_consents.prove,
 }
@@ -101,7 +102,7 @@ async def _person(tx: Tx, around: Surroundings, item: Item, customer: CustomerId
 async def _asked_of_us(
     tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message
 ) -> dict[str, Any] | None:
-    answered = await consenting.decided(tx, around, item, person, message)
+    answered = await deciding.decided(tx, around, item, person, message)
     answered = answered or await languages.wished(tx, around, person, message)
     return answered or await own_consents.planned(tx, around, item, person, message)
 

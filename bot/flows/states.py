@@ -11,7 +11,7 @@ from typing import Final
 from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
 from bot.domain.case import Case, CaseState, Turn, begins_anew, turned
 from bot.domain.ids import CaseNumber, Lane, UserId
-from bot.flows import consenting
+from bot.flows import expiring
 from bot.flows.surroundings import Rules, Surroundings
 from bot.store import cases, pickups
 from bot.store.database import Tx
@@ -33,7 +33,7 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
     if anew or phase != case.phase:
         await cases.set_state(tx, number, phase, around.now() if anew else case.since or around.now())
     closes = phase.state is CaseState.CLOSED and case.state is not CaseState.CLOSED
-    ended = await consenting.end_with_case(tx, around, case) if closes else []
+    ended = await expiring.end_with_case(tx, around, case) if closes else []
     lanes = [room_lane(case.room_id)] if case.room_id and case.archived_at else []
     if lanes and phase.state is not CaseState.CLOSED:
         await cases.set_archived(tx, number, None)

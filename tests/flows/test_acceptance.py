@@ -21,7 +21,7 @@ from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Forged, Outgoing, Untrusted
 from bot.domain.purpose import Privacy, digest
-from bot.flows import consenting
+from bot.flows import superseding
 from bot.privacy.loading import load
 from bot.store import arrivals, consents, permits, privacy_texts, suppression
 from tests.a_business import OPERATOR
@@ -708,7 +708,7 @@ async def test_whoever_agrees_again_is_written_to_again(world: World) -> None:
 
 async def test_texts_are_on_record_before_anybody_is_shown_them(world: World) -> None:
     chat, _, _ = await asked(world)
-    await consenting.bring_up_to_date(world.around)
+    await superseding.bring_up_to_date(world.around)
     rows = await world.database.all("SELECT count(*) FROM ledger_contents WHERE kind = 'text_published'")
     assert rows[0][0] == len(privacy(world).texts)
     assert chat

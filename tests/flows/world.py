@@ -13,7 +13,7 @@ from bot.domain.case import Case
 from bot.domain.door import Door, Gift, House
 from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.domain.purpose import Federation, Privacy
-from bot.flows import consenting, house, intake, staffing, verifying
+from bot.flows import house, intake, staffing, superseding, verifying
 from bot.flows.dispatch import Dispatch
 from bot.flows.intake import Batch, RoomUpdate
 from bot.flows.surroundings import Bookkeeping, Desk, Ledger, Rules, Surroundings
@@ -136,7 +136,7 @@ class World:
         await self.close()
         self.server.verifications.clear()  # they live in the memory of the process
         await self.open()
-        await consenting.bring_up_to_date(self.around)
+        await superseding.bring_up_to_date(self.around)
         await verifying.end_forgotten(self.around)
 
     async def set_up(self) -> None:
