@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,16 @@ def draw(bucket: Bucket | None, now: datetime, *, per_minute: int, burst: int) -
     return Bucket(refilled, now), timedelta(minutes=(1 - refilled) / per_minute)
 
 
+REMEMBERED: Final = timedelta(hours=1)
+"""How long after its moment a promise is known. Whoever comes later to be let through gets another."""
+
+
 class Turns:
     """One bucket for many: whoever has to wait is promised a moment of their own, in the order in which they came."""
 
     def __init__(self) -> None:
         self._bucket: Bucket | None = None
-        self._promised: dict[str, tuple[str, datetime]] = {}
+        self._promised: dict[str, tuple[str, datetime]] = {}  # in the order of the moments
 
     def wait(self, who: str, what: str, now: datetime, *, every: timedelta, burst: int) -> timedelta:
         """Return how long somebody has to wait with something (zero: go on). They wait with one thing at a time."""
@@ -37,5 +42,12 @@ class Turns:
             left = min(burst, before.left + (now - before.at) / every) - 1
             self._bucket = Bucket(left, now)
             moment = now + max(-left, 0) * every
+            self._promised.pop(who, None)
             self._promised[who] = (what, moment)
+            self._forget(now - REMEMBERED)
         return max(moment - now, timedelta(0))
+
+    def _forget(self, before: datetime) -> None:
+        """So no more are known than turns were dealt out since then, and those who wait; the newest is one of them."""
+        while self._promised[oldest := next(iter(self._promised))][1] < before:
+            del self._promised[oldest]

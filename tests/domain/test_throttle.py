@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.throttle import Bucket, Turns, draw
+from bot.domain.throttle import REMEMBERED, Bucket, Turns, draw
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -40,6 +40,24 @@ def test_many_share_a_bucket_and_each_is_promised_a_moment() -> None:
     assert turns.wait("d", "first", NOON, every=every, burst=2) == 2 * every, "asking again takes no second turn"
     assert turns.wait("d", "first", NOON + 2 * every, every=every, burst=2) == timedelta(0)
     assert turns.wait("e", "first", NOON + 2 * every, every=every, burst=2) == every
+
+
+def test_promises_are_forgotten_an_hour_after_their_moment() -> None:
+    turns, every = Turns(), timedelta(seconds=10)
+    for number in range(1000):
+        turns.wait(f"stranger {number}", "first", NOON + number * every, every=every, burst=1)
+        assert len(turns._promised) <= REMEMBERED / every + 1
+
+
+def test_a_promise_is_kept_for_who_comes_late() -> None:
+    turns, every = Turns(), timedelta(minutes=1)
+    for who in "abc":
+        turns.wait(who, "first", NOON, every=every, burst=1)
+    latest = NOON + 2 * every + REMEMBERED
+    turns.wait("d", "first", latest, every=every, burst=1)
+    assert len(turns._promised) == 2, "c and d"
+    assert turns.wait("c", "first", latest, every=every, burst=1) == timedelta(0), "it takes no second turn"
+    assert turns.wait("b", "first", latest, every=every, burst=1) == every, "it takes another"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 120)), max_size=40), st.integers(1, 5))
