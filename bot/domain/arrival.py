@@ -35,6 +35,7 @@ class ItemKind(StrEnum):
     LEAVER = "leaver"  # somebody left the team: they leave our rooms
     SLIP = "slip"  # a slip with a secret stands in a room of staff; due when it has to go
     HEED = "heed"  # what may be a withdrawal is read ahead of what waits before it
+    ORDER = "order"  # what staff wrote may be a block: it is read ahead of what waits before it
     WITHDRAWN = "withdrawn"  # something was taken back: both sides are told
     ASKING = "asking"  # a case was closed: its customer may be asked about one purpose
     QUESTION = "question"  # a question for consent is over: its poll is ended

@@ -54,8 +54,9 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
 
 
 async def _was_done(around: Surroundings, item: Item) -> bool:
-    """Tell whether it was heard before a restore; who wrote it may have left the team since."""
-    return bool(await around.was_sent(item, "relay") or await around.was_sent(item, "reply"))
+    """Tell whether it was heard before a restore, or ahead of its turn; who wrote it may have left the team since."""
+    was_ahead = item.plan is not None and item.plan.get("ahead", False)
+    return bool(was_ahead or await around.was_sent(item, "relay") or await around.was_sent(item, "reply"))
 
 
 async def _follow(around: Surroundings, item: Item, case: Case, message: Message) -> None:

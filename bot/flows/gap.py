@@ -16,13 +16,13 @@ GOES_ROUND = "goes_round"
 async def fill(around: Surroundings, item: Item) -> None:
     """Read back to the last event we have, or to our own invitation, and put everything in its place at once."""
     events = await read_back(around, item.room_id, item.body["from"], item.body["until"])
-    blocked = await blocks.blocked(around.database, item.arrived_at)
-    found = [
-        (EventId(event["event_id"]), item.lane, UserId(event["sender"]), sent_at(event, around.now()), event)
-        for event in messages_of(tuple(events), around)
-        if not is_dropped(event, blocked)
-    ]
     async with around.database.transaction() as tx:
+        blocked = await blocks.blocked(tx, item.arrived_at)
+        found = [
+            (EventId(event["event_id"]), item.lane, UserId(event["sender"]), sent_at(event, around.now()), event)
+            for event in messages_of(tuple(events), around)
+            if not is_dropped(event, blocked)
+        ]
         await arrivals.fill_gap(tx, item, found, around.now())
         await arrivals.finish(tx, item)
 

@@ -11,7 +11,7 @@ from typing import Any
 from bot.domain.arrival import ItemKind, customer_lane, room_lane, verification_lane
 from bot.domain.ids import CustomerId, EventId, ItemId, Lane, RoomId, UserId, derived_item_id
 from bot.domain.room import PRESENT, Room, RoomKind, fold
-from bot.flows import withdrawing
+from bot.flows import blocking, withdrawing
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, blocks, facts, rooms
 from bot.store.database import Tx
@@ -68,6 +68,7 @@ async def take_in(
             await begin(tx)
         if begin is None and prepare is None:  # what a loss left out may be older than an end that was lost with it
             taking.blocked = await blocks.blocked(tx, taking.now)
+            taking.reads_orders = True
         for update in batch.rooms:
             await taking.room(tx, await prepare(tx, update) if prepare else update)
         for number, event in enumerate(batch.handshakes):
@@ -87,6 +88,7 @@ class _Taking:
         self._token = token
         self.now = now
         self.blocked: frozenset[UserId] = frozenset()
+        self.reads_orders = False
         self.lanes: set[Lane] = set()
 
     async def room(self, tx: Tx, update: RoomUpdate) -> None:
@@ -184,7 +186,7 @@ class _Taking:
         )
         if added:
             self.lanes.add(lane)
-            await self._heed(tx, ItemId(event["event_id"]))
+            await self._heed(tx, room, ItemId(event["event_id"]))
 
     async def _of_blocked(self, tx: Tx, lane: Lane, room: Room, event: Event) -> None:
         """Nothing of it is kept, unless it may take a consent back: then it is read for that alone, and is gone."""
@@ -194,11 +196,13 @@ class _Taking:
             await self._event(tx, lane, room, event)
             await withdrawing.read_only(tx, ItemId(event["event_id"]))
 
-    async def _heed(self, tx: Tx, item_id: ItemId) -> None:
-        """What takes a consent back must not stand behind what waits."""
-        item = await arrivals.get(tx, item_id) if self._around.privacy else None
+    async def _heed(self, tx: Tx, room: Room, item_id: ItemId) -> None:
+        """What takes a consent back must not stand behind what waits, nor what blocks who wrote all that."""
+        item = await arrivals.get(tx, item_id)
         if item:
             self.lanes.update(await withdrawing.look_at(tx, self._around, item))
+        if item and self.reads_orders:
+            self.lanes.update(await blocking.look_at(tx, self._around, item, room))
 
     async def _add(
         self,

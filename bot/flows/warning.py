@@ -21,13 +21,14 @@ SIGN = "⚠️"
 
 
 async def park(around: Surroundings, item: Item, error: Exception) -> None:
-    """Set an item aside for a human and see to it that people are told, in one commit."""
+    """Set an item aside for a human and see to it that people are told, in one commit, unless it is gone."""
     code = error.code if isinstance(error, Refused) else type(error).__name__
-    log.warning("item_parked", kind=item.kind.value, code=code, attempt=item.attempts)
     async with around.database.transaction() as tx:
-        await arrivals.park(tx, item, code or "refused")
+        if not await arrivals.park(tx, item, code or "refused"):
+            return
         if item.kind is not ItemKind.WARNING:
             await _add_warning(tx, around, item, error, code or "refused")
+    log.warning("item_parked", kind=item.kind.value, code=code, attempt=item.attempts)
     around.bookkeeping.room_changed(item.room_id)
 
 
@@ -104,7 +105,8 @@ async def step_aside(around: Surroundings, item: Item, missing: NoKey) -> None:
     """The key has not come: let others pass, and show it at the message if that lasts."""
     due = around.now() + max(around.rules.unreadable_notice_after, timedelta(milliseconds=1))
     async with around.database.transaction() as tx:
-        await arrivals.wait_for_key(tx, item, missing.session_id)
+        if not await arrivals.wait_for_key(tx, item, missing.session_id):
+            return
         name, body = ("unreadable", item.id), {"item": item.id}
         await around.add_item(
             tx, ItemKind.UNREADABLE, name, lane=item.lane, room=item.room_id, body=body, due_at=due, of=item

@@ -5,6 +5,7 @@ take back, so that it never stands behind a waiting item. The message itself goe
 device that is not believed does not, and takes back all the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 from bot.domain import consent
 from bot.domain.arrival import Item, ItemKind, ItemState, aside_lane, customer_lane
 from bot.domain.consent import ANY_CASE, Answer, Consent, Standing, Withdrawal
-from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, Lane
+from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, Lane, derived_item_id
 from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Forged, Kind, Message, NoKey, Reading, Untrusted
 from bot.domain.purpose import PurposeId
@@ -24,7 +25,6 @@ from bot.store.database import Tx
 
 LONGEST_WORDS = 200  # characters of a decision that go on record
 MOST_READ = 2000  # characters of a message in clear
-OF_BLOCKED: Final = "blocked"
 LOOK_AGAIN = timedelta(seconds=30)
 GIVE_UP_AFTER = timedelta(days=1)
 """How long what cannot be decrypted is looked at again; its own item goes on waiting for the key after that."""
@@ -165,9 +165,20 @@ async def read_only(tx: Tx, item_id: ItemId) -> None:
     """Part of T1: this is of somebody blocked. What stood in clear has had its effect; the rest ends once read."""
     item = await arrivals.get(tx, item_id)
     if item and item.body.get("type") == "m.room.encrypted":
-        await arrivals.set_aside(tx, item, OF_BLOCKED)
+        await arrivals.set_aside(tx, item)
     elif item:
-        await arrivals.finish(tx, item)
+        await arrivals.finish(tx, item, arrivals.LEFT_OUT)
+
+
+async def read_alone(tx: Tx, around: Surroundings, waiting: Sequence[Item]) -> int:
+    """What of this is being read ahead of its turn will have none: it ends once read. Returns how much that is."""
+    count = 0
+    for item in waiting:
+        reading = await arrivals.get(tx, derived_item_id(around.key, *_name(ItemKind.HEED, item, {"item": item.id})))
+        if reading and reading.state is not ItemState.DONE:
+            await arrivals.set_aside(tx, item)
+            count += 1
+    return count
 
 
 async def heed(around: Surroundings, item: Item) -> None:
@@ -187,8 +198,9 @@ async def heed(around: Surroundings, item: Item) -> None:
         person = await rooms.of_user(tx, waiting.sender)
         if person and said:
             lanes = await take(tx, around, waiting, person, said, device=device) or []
-        if waiting.reason == OF_BLOCKED:
-            await arrivals.finish(tx, waiting)
+        read = await arrivals.get(tx, waiting.id)
+        if read and read.reason == arrivals.READ_AHEAD:
+            await arrivals.finish(tx, read, arrivals.LEFT_OUT)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed(lanes)
 
@@ -302,5 +314,8 @@ async def _outdate(tx: Tx, around: Surroundings, item: Item, known: Consent) -> 
 
 
 async def _add(tx: Tx, around: Surroundings, item: Item, kind: ItemKind, lane: Lane, body: dict[str, Any]) -> None:
-    name = (kind, item.id, *map(str, body.values()))
-    await around.add_item(tx, kind, name, lane=lane, room=item.room_id, body=body, of=item)
+    await around.add_item(tx, kind, _name(kind, item, body), lane=lane, room=item.room_id, body=body, of=item)
+
+
+def _name(kind: ItemKind, item: Item, body: dict[str, Any]) -> tuple[str, ...]:
+    return (kind, item.id, *map(str, body.values()))

@@ -15,6 +15,12 @@ Reader = Database | Tx
 DELETED = "deleted"
 """The reason of a handled item whose author deleted it."""
 
+READ_AHEAD = "blocked"
+"""The reason of an item of somebody blocked that is read for a withdrawal alone."""
+
+LEFT_OUT = "left_out"
+"""The reason of a handled item of somebody blocked: nobody heard of it."""
+
 _DONE = (
     "state = 'done', body = NULL, plan = NULL, retry_at = NULL, session_id = NULL, sender = author_mark(id, sender),"
     " lane = CASE WHEN instr(lane, ':@') THEN substr(lane, 1, instr(lane, ':@')) ELSE lane END"
@@ -178,21 +184,27 @@ async def delete(tx: Tx, event: EventId, author: UserId) -> None:
     )
 
 
-async def finish(tx: Tx, item: Item) -> None:
+async def finish(tx: Tx, item: Item, reason: str = "") -> None:
     """The item is handled; what it carried is deleted, its id stays so that it never comes in twice."""
-    await tx.run(f"UPDATE arrivals SET {_DONE}, reason = '' WHERE id = ?", item.id)  # noqa: S608
+    await tx.run(f"UPDATE arrivals SET {_DONE}, reason = ? WHERE id = ?", reason, item.id)  # noqa: S608
 
 
-async def park(tx: Tx, item: Item, reason: str) -> None:
-    """The item needs a human. It keeps what it carried."""
-    await tx.run("UPDATE arrivals SET state = 'parked', reason = ?, retry_at = NULL WHERE id = ?", reason, item.id)
-
-
-async def wait_for_key(tx: Tx, item: Item, session: SessionId) -> None:
-    """The item steps aside until the key of this session comes."""
-    await tx.run(
-        "UPDATE arrivals SET state = 'waiting', reason = 'no_key', session_id = ? WHERE id = ?", session, item.id
+async def park(tx: Tx, item: Item, reason: str) -> bool:
+    """The item needs a human. It keeps what it carried. False: meanwhile there is nothing of it any more."""
+    changed = await tx.run(
+        "UPDATE arrivals SET state = 'parked', reason = ?, retry_at = NULL WHERE id = ? AND state != 'done'",
+        *(reason, item.id),
     )
+    return changed > 0
+
+
+async def wait_for_key(tx: Tx, item: Item, session: SessionId) -> bool:
+    """The item steps aside until the key of this session comes. False: meanwhile it has no turn any more."""
+    changed = await tx.run(
+        "UPDATE arrivals SET state = 'waiting', reason = 'no_key', session_id = ? WHERE id = ? AND state = 'new'",
+        *(session, item.id),
+    )
+    return changed > 0
 
 
 async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
@@ -204,9 +216,51 @@ async def wait(tx: Tx, item: Item, reason: str, until: datetime) -> None:
     )
 
 
-async def set_aside(tx: Tx, item: Item, reason: str) -> None:
+async def set_aside(tx: Tx, item: Item) -> None:
     """The item is not handled itself; whoever reads it ahead ends it."""
-    await tx.run("UPDATE arrivals SET state = 'waiting', reason = ? WHERE id = ? AND state = 'new'", reason, item.id)
+    await tx.run(
+        "UPDATE arrivals SET state = 'waiting', reason = ?, retry_at = NULL, session_id = NULL WHERE id = ?",
+        *(READ_AHEAD, item.id),
+    )
+
+
+def _unbegun(state: str) -> str:
+    """Return which items of an author (?2) in a lane (?1) wait in this state and may still come to nothing."""
+    return (
+        f"lane = ?1 AND sender = ?2 AND state = '{state}' AND kind = 'event' AND plan IS NULL"
+        f" AND reason != '{READ_AHEAD}' AND body ->> 'type' != 'm.room.redaction'"
+    )
+
+
+async def unbegun(tx: Tx, lane: Lane, author: UserId) -> list[Item]:
+    """Return what somebody wrote that waits in a lane without a plan. Deletions do not count: they bring nothing in."""
+    found = [
+        await tx.all(f"SELECT {_COLUMNS} FROM arrivals WHERE {_unbegun(state)}", lane, author)  # noqa: S608
+        for state in ("new", "waiting")
+    ]
+    return [_item(row) for rows in found for row in rows]
+
+
+async def leave_out(tx: Tx, lane: Lane, author: UserId) -> int:
+    """Nothing of what is `unbegun` goes anywhere, nor is it kept; returns how much that was."""
+    changed = [
+        await tx.run(
+            f"UPDATE arrivals SET {_DONE}, reason = ?3 WHERE {_unbegun(state)}",  # noqa: S608
+            *(lane, author, LEFT_OUT),
+        )
+        for state in ("new", "waiting")
+    ]
+    return sum(changed)
+
+
+async def has_gap(tx: Tx, lane: Lane) -> bool:
+    """Tell whether a sync left out something that was written in a customer's chat and has not been fetched yet."""
+    row = await tx.one(
+        "SELECT 1 FROM arrivals JOIN rooms USING (room_id) WHERE arrivals.lane = ? AND arrivals.state = 'new'"
+        " AND arrivals.kind = 'gap' AND rooms.kind != 'case' LIMIT 1",
+        lane,
+    )
+    return row is not None
 
 
 async def hold(tx: Tx, item: Item, reason: str, until: datetime | None, plan: dict[str, Any]) -> None:
@@ -383,7 +437,10 @@ async def next_due(database: Database) -> datetime | None:
 
 
 async def read_up_to(database: Database, room: RoomId) -> EventId | None:
-    """Return the last event of the unbroken run of handled ones in a room; parked counts, for people were told."""
+    """Return the last event of the unbroken run of handled ones in a room; parked counts, for people were told.
+
+    What nobody heard of because its author is blocked does not.
+    """
     open_row = await database.one(
         "SELECT seq, sub FROM arrivals WHERE room_id = ? AND kind = 'event' AND state IN ('new', 'waiting')"
         " ORDER BY seq, sub LIMIT 1",
@@ -392,9 +449,8 @@ async def read_up_to(database: Database, room: RoomId) -> EventId | None:
     limit = tuple(open_row) if open_row else (2**62, 0)
     row = await database.one(
         "SELECT id FROM arrivals WHERE room_id = ? AND kind = 'event' AND state IN ('done', 'parked')"
-        " AND (seq, sub) < (?, ?) ORDER BY seq DESC, sub DESC LIMIT 1",
-        room,
-        *limit,
+        " AND reason != ? AND (seq, sub) < (?, ?) ORDER BY seq DESC, sub DESC LIMIT 1",
+        *(room, LEFT_OUT, *limit),
     )
     return EventId(row[0]) if row else None
 

@@ -22,6 +22,7 @@ from bot.flows.surroundings import Desk
 from bot.store import arrivals, pickups, staff
 from tests.flows.consents import writes
 from tests.flows.shown import only
+from tests.flows.test_block_ahead import read_ahead
 from tests.flows.test_verifying import Verifying
 from tests.flows.world import ANNA, BERT, CHEF, EVA, JAN, ME, Crash, World, a_world
 
@@ -200,6 +201,17 @@ async def blocking(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "verloren")
     for text in ("!sperren", "!entsperren", "!stumm 30d", "!sperren bald"):
         await world.writes(JAN, room, text)
+
+
+async def blocking_a_flood(world: World, chat: RoomId) -> None:
+    """The order is read ahead of a flood that waits and of an answer; the answer goes out, the flood nowhere."""
+    await world.says(ANNA, chat, "erste")
+    room = (await world.case_room(ANNA)).room_id
+    for text in ("GRATIS", "noch mehr"):
+        await writes(world, ANNA, chat, text)
+    for text in ("Bitte lassen Sie das.", "!sperren 7d"):
+        await writes(world, JAN, room, text)
+    await read_ahead(world)
 
 
 async def talking(world: World, chat: RoomId) -> None:
@@ -497,7 +509,7 @@ STORIES = [
         hiring,
         dismissing,
     ),
-    *(letting_in, giving_a_code, taking_back, blocking, muting, talking),
+    *(letting_in, giving_a_code, taking_back, blocking, blocking_a_flood, muting, talking),
     *(
         making_ready,
         handing_over,
