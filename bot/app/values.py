@@ -67,7 +67,14 @@ def door_of(settings: Settings) -> Door:
     chosen, bot = settings.door, UserId(settings.bot.user_id)
     provider = chosen.server or bot.partition(":")[2]
     return Door(
-        House(settings.business.name, bot, provider, chosen.app_link, chosen.web_client),
+        House(
+            settings.business.name,
+            bot,
+            provider,
+            chosen.app_link,
+            chosen.web_client,
+            is_open=settings.federation.mode == "open",
+        ),
         gives=Gift(chosen.gives),
         token_lasts=timedelta(days=chosen.token_days),
         slip_lasts=timedelta(hours=chosen.slip_hours),

@@ -62,7 +62,7 @@ def _show_ticket(settings: Settings, ticket: Ticket) -> None:
             out.print(
                 "[yellow]•[/yellow] No account was made: homeserver.admin_token_file is not there. Make one on the "
                 "server (`register_new_matrix_user`), with a name that says nothing about the customer, and write name "
-                "and password on the slip. Who has Matrix already does not need one.",
+                "and password on the slip. Who has an account already needs no other.",
                 soft_wrap=True,
             )
 

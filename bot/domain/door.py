@@ -37,6 +37,7 @@ class House:
     provider: str  # what an app is told as the server
     app_link: str  # where the link that sets up an app begins
     web_client: str = ""  # where a browser finds a client, if there is one
+    is_open: bool = False  # who has an account on any other server gets to us as well
 
     @property
     def chat_link(self) -> str:

@@ -59,7 +59,7 @@ def slip(house: House, ticket: Ticket, texts: Texts, language: str) -> Sheet:
     _way(pen, setup, "slip.way_new", _steps_of_new(house, ticket), texts, language)
     pen.y_mm += 9
     known: list[Step] = [("slip.step_chat_code", {}), ("slip.step_chat_search", {"bot": house.bot})]
-    _way(pen, house.chat_link, "slip.way_known", known, texts, language)
+    _way(pen, house.chat_link, "slip.way_known" if house.is_open else "slip.way_own", known, texts, language)
     pen.y_mm += 7
     for text, values in _advice(house, ticket):
         pen.write(texts.render(text, language, **values), 8.5, shade="soft")
@@ -149,9 +149,10 @@ def sign(house: House, texts: Texts, languages: Sequence[str]) -> Sheet:
     pen.y_mm += SIGN_CODE_MM + 12
     pen.write_fitting(house.bot, 15, least=9.5, centred=True)
     pen.y_mm += 4
+    said = ("sign.known", "sign.new") if house.is_open else ("sign.own", "sign.none")
     for number, language in enumerate(languages):
         shade: Shade = "soft" if number else "ink"
-        for text in ("sign.known", "sign.new"):
+        for text in said:
             pen.write(texts.render(text, language), size, shade=shade, centred=True)
         pen.y_mm += 2.5
     foot = [texts.render("sign.privacy", language) for language in languages]

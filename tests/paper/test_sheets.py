@@ -1,6 +1,7 @@
 """Slips and signs: an independent decoder reads every code from paper and from the screen, and nothing is cut off."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import pypdfium2
@@ -170,6 +171,15 @@ def test_a_sign_holds_no_more_than_how_to_reach_us() -> None:
     assert "Zugangszettel" in text
     assert "accessslip" in text
     assert "assword" not in text
+
+
+def test_who_has_matrix_is_told_to_write_only_if_they_can() -> None:
+    everybody = replace(SHORT, is_open=True)
+    given = ticket(Gift.ACCOUNT, SHORT)
+
+    for house in (SHORT, everybody):
+        for sheet in (sign(house, TEXTS, ["de"]), slip(house, given, TEXTS, "de")):
+            assert ("Matrix" in text_of(as_pdf(sheet))) == house.is_open
 
 
 def test_two_sheets_are_two_pages_and_stand_side_by_side() -> None:
