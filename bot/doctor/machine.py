@@ -24,7 +24,7 @@ async def configuration(patient: Patient) -> Sequence[Finding]:
     """The files that the configuration names are there and private."""
     settings = patient.settings
     problems = [settings.storage.secret_problem(), settings.homeserver.admin_token_problem()]
-    if settings.bot.has_password_file():
+    if settings.bot.has_password_file() or not settings.storage.is_used():
         problems.append(settings.bot.password_problem())
     found = [bad("configuration", "problem", problem=problem) for problem in problems if problem]
     return found or [well("configuration")]

@@ -52,6 +52,17 @@ async def test_private_files_that_others_may_read_are_named(tmp_path: Path) -> N
         assert await words(looked_at, "databases") == ["stopped"], "what cannot be read is said, and no traceback"
 
 
+async def test_the_password_is_missed_before_the_first_start_and_not_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOTSCHAFT_BOT__PASSWORD_FILE", str(tmp_path / "bot.password"))
+    async with patient(tmp_path) as looked_at:
+        (found,) = await examine(looked_at, ["configuration"])
+        assert "bot.password is missing" in found.values["problem"]
+        (tmp_path / "data" / "keys.db").touch()
+        assert await words(looked_at, "configuration") == ["configuration.well"]
+
+
 async def test_a_page_that_was_changed_is_found_and_so_is_another_key(tmp_path: Path) -> None:
     file, key = tmp_path / "botschaft.db", derive(bytes(32), Purpose.DATABASE)
     assert damage(file, key) == "there is no such file"
