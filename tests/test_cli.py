@@ -409,7 +409,7 @@ def test_health_follows_the_heartbeat(botschaft: Botschaft, tmp_path: Path) -> N
     silent = botschaft("health")
 
     assert (never.code, alive.code, silent.code) == (1, 0, 1)
-    assert "The bot last heard from the server never." in never.err
+    assert "The bot has not heard from the server yet." in never.err
     assert "seconds ago" in silent.err
 
 

@@ -74,8 +74,9 @@ def health(config: ConfigOption = None) -> None:
     settings = load_settings(config_path(config))
     age_s = heartbeat_age_s(settings)
     if age_s is None or not is_well(settings):
-        seen = "never" if age_s is None else f"{age_s:.0f} seconds ago"
-        raise Fatal(f"The bot last heard from the server {seen}.")
+        if age_s is None:
+            raise Fatal("The bot has not heard from the server yet.")
+        raise Fatal(f"The bot last heard from the server {age_s:.0f} seconds ago.")
     out.print(f"[green]✓[/green] Heard from the server {age_s:.0f} seconds ago.")
 
 
