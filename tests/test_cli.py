@@ -154,6 +154,24 @@ def test_check_config_is_content_with_what_init_wrote_a_password_and_a_controlle
     assert ended == Outcome(0, "✓ The bot can start.\n", "")
 
 
+def test_check_config_warns_of_people_whom_the_server_cannot_reach(botschaft: Botschaft, tmp_path: Path) -> None:
+    botschaft(*INIT)
+    put_password(tmp_path)
+    fill_in(tmp_path)
+    file = tmp_path / "botschaft.toml"
+    file.write_text(file.read_text().replace("@jan:werk.de", "@jan:wrek.de"))
+
+    closed = botschaft("check-config")
+    file.write_text(file.read_text().replace('mode = "closed"', 'mode = "listed"'))
+    listed = botschaft("check-config")
+
+    assert (closed.code, closed.out) == (0, "✓ The bot can start.\n")
+    assert closed.err.startswith("⚠ ")
+    assert "@jan:wrek.de" in closed.err
+    assert "@eva" not in closed.err
+    assert listed == Outcome(0, "✓ The bot can start.\n", "")
+
+
 def test_who_waits_at_a_shell_is_told_that_the_server_is_away(botschaft: Botschaft, tmp_path: Path) -> None:
     botschaft(*INIT)
     put_password(tmp_path)

@@ -117,6 +117,7 @@ def check_config(config: ConfigOption = None) -> None:
         problems += [problem for problem in found if problem]
         problems += _privacy_problems(settings)
         _warn_without_controller(settings, path)
+        _warn_of_people_elsewhere(settings, path)
     except SettingsProblems as error:
         problems += [str(problem) for problem in error.problems]
     try:
@@ -136,6 +137,18 @@ def _warn_without_controller(settings: Settings, path: Path) -> None:
         warn(
             f"{path}: controller: {absent} must be filled in. Until then customers are shown no privacy text and asked "
             "for no consent, which the law does not allow for long; the bot starts and carries messages."
+        )
+
+
+def _warn_of_people_elsewhere(settings: Settings, path: Path) -> None:
+    """Say whom the bot could never invite: a server that talks with no other has no accounts of others."""
+    home = settings.bot.user_id.partition(":")[2]
+    people = {member for desk in settings.desks for member in desk.members} | set(settings.admins)
+    elsewhere = sorted(user for user in people if user.partition(":")[2] != home)
+    if elsewhere and settings.federation.mode == "closed":
+        warn(
+            f'{path}: {", ".join(elsewhere)}: not on {home}, and with federation.mode = "closed" nobody from another '
+            "server can be reached. Is it a typo?"
         )
 
 
