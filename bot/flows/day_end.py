@@ -14,8 +14,8 @@ MOST_LINES = 20
 
 
 async def walk(around: Surroundings, item: Item) -> None:
-    """List the open cases of the sender's desks, the oldest state first, each with a link to its room."""
-    found = [] if item.plan else await cases.open_of_desks(around.database, _desks(around, item))
+    """List the open cases of the sender's desks, and what they look after, the oldest state first, each with a link."""
+    found = [] if item.plan else await cases.open_of(around.database, item.sender, _desks(around, item))
     text, html = _listed(around, found) if found else (around.say("day_end.none"), None)
     item = await around.planned(item, {"reply": text, "html": html})
     assert item.plan is not None

@@ -176,12 +176,12 @@ async def with_clock(reader: Reader) -> Sequence[Case]:
     return tuple(_case(row) for row in rows)
 
 
-async def open_of_desks(reader: Reader, desks: Sequence[DeskId]) -> list[Case]:
-    """Return the open cases of these desks, those first whose state is the oldest."""
+async def open_of(reader: Reader, user: UserId, desks: Sequence[DeskId]) -> list[Case]:
+    """Return the open cases of these desks, or that somebody looks after, those first whose state is the oldest."""
     rows = await reader.all(
         f"SELECT {_COLUMNS} FROM cases WHERE room_id IS NOT NULL AND state != 'closed'"  # noqa: S608
-        " AND desk IN (SELECT value FROM json_each(?)) ORDER BY state_since, number",
-        json.dumps(desks),
+        " AND (desk IN (SELECT value FROM json_each(?)) OR holder = ?) ORDER BY state_since, number",
+        *(json.dumps(desks), user),
     )
     return [_case(row) for row in rows]
 

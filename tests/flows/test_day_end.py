@@ -47,6 +47,17 @@ async def test_it_is_about_the_desks_of_who_asks_and_for_an_admin_about_all(worl
     assert "1001" not in inbox.texts()[-1]
 
 
+async def test_what_somebody_looks_after_at_another_desk_is_theirs_too(world: World) -> None:
+    await world.says(ANNA, await world.chat(ANNA), "Hallo")
+    parts = Desk(DeskId("teile"), "Teile", (EVA,))
+    world.rule(desks=(replace(RULES.desks[0], members=(JAN,)), parts))
+    await world.set_up()
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, f"!an {EVA}")
+    inbox = world.made("inbox:teile")[0]
+    await world.says(EVA, inbox.room_id, "!feierabend")
+    assert "🔴 1001" in inbox.texts()[-1]
+
+
 async def test_a_long_list_is_cut(world: World) -> None:
     for number in range(23):
         async with world.database.transaction() as tx:
