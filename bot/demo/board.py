@@ -41,7 +41,9 @@ async def room_list(player: Player) -> list[Row]:
     }
     rows = []
     for room_id, room in joined.items():
-        name = next((event["content"]["name"] for event in states[room_id] if event["type"] == "m.room.name"), "")
+        # A new name may be the one event of the timeline; the state before it holds the name that was.
+        names = [event["content"]["name"] for event in states[room_id] if event["type"] == "m.room.name"]
+        name = names[-1] if names else ""
         unread = str(room["unread_notifications"]["notification_count"])
         mentions = str(_mentions(player, room_id))
         rows.append((name, "✓" if room_id in children else "", unread, mentions))
