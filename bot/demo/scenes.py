@@ -148,6 +148,7 @@ async def _ready(day: Day) -> None:
     await day.is_called(eva, "1005", "✅ 1005")
     await day.orders(eva, "1005", "!fragen neuigkeiten", "❓ Gefragt")
     question = await told.arrives(fatma, "Antworten Sie direkt auf diese Nachricht")
+    await told.polls(fatma, question)
     await told.writes(fatma, day.rooms["Fatma"], "Ja", replies_to=question)
     await told.arrives(fatma, "Prüfzeichen")
     await told.arrives(eva, "✅ Der Kunde hat zugestimmt")
@@ -174,6 +175,8 @@ async def _nuisance(day: Day) -> None:
     told, eva, emil, carla = day.told, day.cast.eva, day.cast.emil, day.cast.carla
     await day.opens(emil, "GRATIS Sportwetten, nur heute!!!", 1006, eva)
     await day.orders(eva, "1006", "!sperren 7d", "🚫 Gesperrt bis")
+    await day.orders(eva, "1006", "!zu", "Vorgang geschlossen")
+    await day.is_called(eva, "1006", "✅ 1006")
     await told.writes(emil, day.rooms["Emil"], "LETZTE CHANCE!!!")
     await day.asks(carla, "War da, danke! Was mache ich bis zum Termin?", day.cast.jan)
     team = (eva, day.cast.jan, day.cast.tom)
@@ -232,12 +235,12 @@ async def _news(day: Day) -> None:
         "News goes to those who agreed, and to nobody else. One word ends it, from the same moment on.",
     )
     told, eva, fatma = day.told, day.cast.eva, day.cast.fatma
-    await day.orders(eva, "admin", "!info Im Juni: Klima-Check für 49 €.", "📨 Geht nacheinander an 1 ")
+    await day.orders(eva, "admin", "!info Im Juni: Klima-Check für 49 €.", "zugestimmt haben (1)")
     await told.arrives(fatma, "Klima-Check")
     await told.writes(fatma, day.rooms["Fatma"], "STOPP")
     await told.arrives(fatma, "Ihr Widerruf gilt ab sofort")
     await told.arrives(eva, "🚫 Der Kunde will keine Nachrichten mehr")
-    await day.orders(eva, "admin", "!info Und im Juli: Urlaubs-Check.", "📨 Geht nacheinander an 0 ")
+    await day.orders(eva, "admin", "!info Und im Juli: Urlaubs-Check.", "zugestimmt haben (0)")
     await day.orders(eva, "1005", "!zu", "geschlossen")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from bot.demo.peer import Seen
 from bot.demo.requests import Json
 from bot.demo.stage import BUSINESS, Player, Stage
+from bot.matrix.polls import poll_of
 
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.1
@@ -88,6 +89,19 @@ class Telling:
         self._line(
             await self._name(player, seen.room_id), BUSINESS, f"(edited) {seen.content['m.new_content']['body']}"
         )
+
+    async def polls(self, player: Player, question: Seen) -> None:
+        """Wait until somebody's client shows the poll that goes with a question, and tell what there is to tap."""
+
+        def fits(seen: Seen) -> bool:
+            replied = seen.content.get("m.relates_to", {}).get("m.in_reply_to", {}).get("event_id")
+            return seen.encrypted and replied == question.event_id and poll_of(seen.content) is not None
+
+        seen = await self._wait(player, fits, "the poll of a question")
+        poll = poll_of(seen.content)
+        assert poll is not None
+        answers = "   ".join(f"○ {text}" for _, text in poll.answers)
+        self._line(await self._name(player, seen.room_id), BUSINESS, f"📊 {poll.question}   {answers}")
 
     async def is_called(self, player: Player, room: str, name: str) -> None:
         """Wait until a room has a name, which says in what state the case is."""

@@ -90,7 +90,7 @@ AT_THE_END = {
 
 IN_THE_OFFICE = {
     "de": (
-        ("!info Die Winterreifen sind da", "Geht nacheinander an 0 Kunden"),
+        ("!info Die Winterreifen sind da", "Geht nacheinander an alle, die zugestimmt haben (0)"),
         ("!vertrauen @{chef}:localhost", "oder Sie wollten sich selbst bestätigen"),
         ("!stimmt 99", "„99“ ist keine Nummer"),
         ("!falsch 99", "„99“ ist keine Nummer"),
@@ -103,7 +103,7 @@ IN_THE_OFFICE = {
         ("!hilfe arzt", "!arzt / !doctor"),
     ),
     "en": (
-        ("!news Winter tyres are here", "Goes to 0 customers"),
+        ("!news Winter tyres are here", "Goes to all who agreed (0)"),
         ("!trust @{chef}:localhost", "or you wanted to confirm yourself"),
         ("!match 99", '"99" is no number'),
         ("!mismatch 99", '"99" is no number'),
