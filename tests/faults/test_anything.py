@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,25 @@ KILL_EVERY = 25
 RECENT = 4
 
 
+@dataclass
+class Both:
+    """What both people share: chance, a file, how many words there were, and which were replied to or deleted.
+
+    A reply to what is gone before it is read is held, rightly; so nobody replies to what the other one deletes.
+    """
+
+    numbers: random.Random
+    file: Json
+    words: int = 0
+    quoted: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+
+
 class Person:
     """Somebody who does one thing after the other in one room."""
 
-    def __init__(self, peer: Peer, room: str, numbers: random.Random, file: Json, words: list[int]) -> None:
-        self.peer, self.room, self._numbers, self._file, self._words = peer, room, numbers, file, words
+    def __init__(self, peer: Peer, room: str, both: Both) -> None:
+        self.peer, self.room, self._both, self._numbers = peer, room, both, both.numbers
         self._reactions: list[str] = []
         self._reacted: set[str] = set()
 
@@ -35,8 +50,8 @@ class Person:
         return shown_of(events_in(self.peer, self.room))
 
     def _word(self) -> str:
-        self._words[0] += 1
-        return f"k{self._words[0]}"
+        self._both.words += 1
+        return f"k{self._both.words}"
 
     def _some(self, *, own: bool | None) -> Shown | None:
         found = [m for m in self.shown() if token(m) and (own is None or (m.sender == self.peer.user_id) is own)]
@@ -64,11 +79,12 @@ class Person:
 
     async def _send_file(self) -> None:
         kind = self._numbers.choice(["m.image", "m.file", "m.audio", "m.video"])
-        await self._send({"msgtype": kind, "body": self._word(), "filename": "a.bin", "file": self._file})
+        await self._send({"msgtype": kind, "body": self._word(), "filename": "a.bin", "file": self._both.file})
 
     async def _reply(self) -> None:
         quoted = self._some(own=None)
-        if quoted:
+        if quoted and token(quoted) not in self._both.deleted:
+            self._both.quoted.add(token(quoted))
             relation = {"m.in_reply_to": {"event_id": quoted.event_id}}
             await self._send({"msgtype": "m.text", "body": self._word(), "m.relates_to": relation})
 
@@ -81,10 +97,9 @@ class Person:
             await self._send(new | {"m.new_content": new, "m.relates_to": relation})
 
     async def _delete(self) -> None:
-        """Delete something that nobody has replied to: a reply to what is gone before it is read is held."""
         own = self._some(own=True)
-        quoted = {m.content.get("m.relates_to", {}).get("m.in_reply_to", {}).get("event_id") for m in self.shown()}
-        if own and own.event_id not in quoted:
+        if own and token(own) not in self._both.quoted:
+            self._both.deleted.add(token(own))
             await self.peer.redact(self.room, own.event_id)
 
     async def _react(self) -> None:
@@ -133,8 +148,8 @@ async def test_anything_while_the_bot_dies(synapse: LocalSynapse, new_peer: Make
     await business.start()
     try:
         chat, case = await _begin(business, anna, jan)
-        words = [0]
-        people = [Person(anna, chat, numbers, file, words), Person(jan, case, numbers, file, words)]
+        both = Both(numbers, file)
+        people = [Person(anna, chat, both), Person(jan, case, both)]
         for step in range(1, STEPS + 1):
             await numbers.choice(people).do_something()
             if step % KILL_EVERY == 0:
