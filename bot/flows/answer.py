@@ -173,7 +173,8 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     """T1b: the room, and what the copy replaces or quotes there.
 
     Raises:
-        Mistake: an edit of something that the customer never got, or that somebody else wrote.
+        Mistake: an edit of something that the customer never got, or that somebody else wrote; the end of a poll that
+            the customer has not got yet.
     """
     late = item.reason in {"no_key", holding.RELEASED_LATE}
     plan: dict[str, Any] = {"room": room, "reopens": case.state is CaseState.CLOSED, "late": late}
@@ -182,14 +183,17 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
         return plan
     first = await links.original(tx, about)
     counterpart = await links.counterpart(tx, first, room)
-    if message.kind is not Kind.EDIT:
-        return plan | {"quotes": counterpart}
     before = await arrivals.get(tx, first)
+    is_inside = message.kind is Kind.POLL_END and await links.of_event(tx, first) is None
+    if is_inside and before and before.state is ItemState.DONE:
+        return {"do": "nothing"}  # colleagues asked each other, and what they answered is theirs as well
+    if message.kind is not Kind.EDIT and not is_inside:
+        return plan | {"quotes": counterpart}
     if before and before.reason == arrivals.DELETED:
         return {"do": "nothing"}
     is_theirs = before is not None and before.is_from(item.sender)
     is_under_way = before is not None and before.state is not ItemState.DONE
-    if not is_theirs or (counterpart is None and not is_under_way and item.reason not in holding.LET_GO):
+    if is_inside or not is_theirs or (counterpart is None and not is_under_way and item.reason not in holding.LET_GO):
         raise Mistake("case.edit_of_internal")
     return plan | {"replaces": counterpart, "about": first, "overtakes": await holding.overtake(tx, item, first)}
 

@@ -328,6 +328,23 @@ async def test_notes_never_leave_in_whatever_form(world: World, content: Json) -
     assert len(world.server.rooms[chat].events) == before
 
 
+@pytest.mark.parametrize("question", [". Wer übernimmt?", "@eva oder ich?"])
+async def test_the_result_of_a_poll_among_colleagues_stays_inside(world: World, question: str) -> None:
+    """A note, or held and kept: what it came to is not the customer's either."""
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    before = len(world.server.rooms[chat].events)
+    poll = {"org.matrix.msc3381.poll.start": POLL | {"question": {"org.matrix.msc1767.text": question}}}
+    start = world.server.new_event(case, JAN, "org.matrix.msc3381.poll.start", poll)
+    await world.take(case, start)
+    await world.passes(minutes=2)
+    about = {"m.relates_to": {"rel_type": "m.reference", "event_id": start["event_id"]}}
+    await world.take(case, world.server.new_event(case, JAN, "org.matrix.msc3381.poll.end", about))
+    await world.run()
+    assert len(world.server.rooms[chat].events) == before
+
+
 def test_the_same_secret_gives_the_same_file() -> None:
     assert seal(b"x" * 100, b"s") == seal(b"x" * 100, b"s")
     assert seal(b"x" * 100, b"s").data != seal(b"x" * 100, b"t").data
