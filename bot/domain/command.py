@@ -202,9 +202,10 @@ class Unknown:
 
 def parse(body: str) -> Call | Unknown | None:
     """Return the command in a staff member's message; None means: it is an answer for the customer."""
-    text = body.lstrip()
-    if text.startswith(". ") or text == ".":
-        return Call(_by_word("notiz"), text[1:].strip())
+    text = _seen(body)
+    behind = _seen(text[1:])
+    if text.startswith(".") and (text == "." or behind != text[1:]):
+        return Call(_by_word("notiz"), behind.rstrip())
     if not text.startswith("!"):
         return None
     word, _, rest = text[1:].partition(" ")
@@ -213,6 +214,11 @@ def parse(body: str) -> Call | Unknown | None:
     if known is None:
         return Unknown(first, _nearest(first))
     return Call(known, (tail + (" " if newline and rest else "") + rest).strip())
+
+
+def _seen(text: str) -> str:
+    """Return a text from where it can be seen on: apps and clipboards put more than spaces before what was typed."""
+    return next((text[n:] for n, c in enumerate(text) if not (c.isspace() or unicodedata.category(c) == "Cf")), "")
 
 
 def wished(body: str) -> Wished | None:
