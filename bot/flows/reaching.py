@@ -3,9 +3,11 @@
 from bot.domain.arrival import Item
 from bot.domain.case import Case
 from bot.domain.errors import Mistake
-from bot.domain.ids import RoomId
+from bot.domain.ids import CustomerId, RoomId
+from bot.domain.room import Room
 from bot.flows.surroundings import Surroundings
 from bot.store import rooms
+from bot.store.database import Tx
 
 
 async def reachable_room(around: Surroundings, case: Case) -> RoomId:
@@ -38,3 +40,14 @@ async def still_reachable(around: Surroundings, item: Item, case: Case) -> None:
         room = RoomId(item.plan["room"])
         if await around.messenger.find_mark(room, around.txn(item, "relay"), since=item.planned_at) is None:
             raise
+
+
+async def go_on_in(tx: Tx, room: Room, customer: CustomerId) -> None:
+    """Write to a customer in this room of theirs from now on, if it is of use and theirs until now is not (in T1b)."""
+    before = await rooms.customer_room(tx, customer)
+    if before == room.room_id:
+        return
+    person = await rooms.user_of(tx, customer)
+    there = await rooms.find(tx, before) if before else None
+    if room.is_usable_by(person) and not (there and there.is_usable_by(person)):
+        await rooms.set_customer_room(tx, customer, room.room_id)

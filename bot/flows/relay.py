@@ -25,6 +25,7 @@ from bot.flows import (
     languages,
     opening,
     own_consents,
+    reaching,
     states,
     which_desk,
     withdrawing,
@@ -49,6 +50,8 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
             guest = item.sender != await rooms.user_of(tx, customer)
             if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay", tx):
                 raise Mistake("case.third_person")
+            if not guest:
+                await reaching.go_on_in(tx, room, customer)
             person = await _person(tx, around, item, customer) if guest else customer
             plan, lanes = await _decided(tx, around, item, customer, person, message)
             quiet = await blocking.is_muted(tx, around, customer)

@@ -16,7 +16,7 @@ from bot.domain.ids import CustomerId, RoomId
 from bot.domain.message import Outgoing
 from bot.domain.purpose import Federation
 from bot.domain.room import Room, RoomKind
-from bot.flows import first_contact, strangers
+from bot.flows import first_contact, reaching, strangers
 from bot.flows.intake import customer_of
 from bot.flows.messenger import RoomSpec
 from bot.flows.surroundings import Surroundings
@@ -110,10 +110,14 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
 
 
 async def _what_is_left(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[str, Any]:
-    """They wrote before we had looked around. If that could not be read, they have still not been shown the text."""
+    """They wrote before we had looked around, or let us in again.
+
+    If what they wrote could not be read, they have still not been shown the text.
+    """
     person = customer_of(room)
     if not room.is_usable_by(await rooms.user_of(tx, person)):
         return {"do": "nothing"}
+    await reaching.go_on_in(tx, room, person)
     notice = await first_contact.planned(tx, around, item, person)
     return {"do": "greet", "says": False} | notice if notice else {"do": "nothing"}
 

@@ -238,6 +238,59 @@ async def test_who_a_customer_is_does_not_change_with_their_rooms(world: World) 
     assert await rooms.of_user(world.database, ANNA) == customer
 
 
+async def leaves(world: World, user: UserId, room: RoomId) -> None:
+    world.server.rooms[room].members[user] = "leave"
+    left = {"type": "m.room.member", "state_key": user, "sender": user, "content": {"membership": "leave"}}
+    await world.take_in(RoomUpdate(room, "join", (left | {"event_id": "$left"},)))
+    await world.run()
+
+
+async def comes_back(world: World, chat: RoomId) -> None:
+    """The customer puts the bot out of their chat, and invites it there again."""
+    world.server.rooms[chat].members[ME] = "leave"
+    await world.take_in(RoomUpdate(chat, "leave"))
+    await world.run()
+    invite = {"type": "m.room.member", "state_key": ME, "sender": ANNA, "content": {"membership": "invite"}}
+    await world.take_in(RoomUpdate(chat, "invite", (invite,)))
+    await world.run()
+    assert world.server.rooms[chat].members[ME] == "join"
+    await world.take_in(world.joined(chat, ANNA))
+    await world.passes(seconds=4)
+
+
+async def test_where_we_were_put_out_and_invited_again_the_customer_is_answered_again(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    await comes_back(world, chat)
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, chat)[-1] == "Guten Tag"
+
+
+async def test_where_a_customer_goes_on_writing_it_goes_on(world: World) -> None:
+    """They left their newest chat and write in the one before, as staff are told that they may."""
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    new = await world.chat(ANNA)
+    await leaves(world, ANNA, new)
+    await world.says(JAN, case, "niemand da")
+    assert "niemand da" not in bodies(world, old) + bodies(world, new)
+    await world.says(ANNA, old, "ich bin noch hier")
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, old)[-1] == "Guten Tag"
+
+
+async def test_who_writes_in_an_older_chat_is_answered_in_the_newest_as_long_as_they_are_there(world: World) -> None:
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    new = await world.chat(ANNA)
+    await world.says(ANNA, old, "noch etwas")
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, new)[-1] == "Guten Tag"
+
+
 async def test_at_a_start_whoever_does_not_work_here_any_more_is_put_out(world: World) -> None:
     former = UserId("@former:example.org")
     chat = await world.chat(ANNA)
