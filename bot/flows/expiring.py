@@ -12,7 +12,7 @@ from bot.domain.consent import Consent, Standing, Validity
 from bot.domain.ids import CaseNumber, CustomerId, Lane, RoomId, derived_item_id
 from bot.domain.ledger.entries import LedgerKind, Value, stamp
 from bot.domain.purpose import Privacy, PrivacyText, Purpose, PurposeId
-from bot.flows.posing import look_again
+from bot.flows.posing import defer, look_again
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, consents, permits, questions, rooms
 from bot.store.database import Tx
@@ -95,4 +95,5 @@ async def end_with_case(tx: Tx, around: Surroundings, case: Case) -> list[Lane]:
     question = await questions.open_of(tx, case.customer_id)
     if question is None or question.only_case != case.number:
         return []
+    await defer(tx, around, question)  # at once: a yes may stand right behind in the lane
     return [await look_again(tx, around, question, "question_outdated")]

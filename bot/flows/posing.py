@@ -117,12 +117,13 @@ async def over(around: Surroundings, item: Item) -> None:
     if item.plan is None:
         async with around.database.transaction() as tx:
             item = await around.plan(tx, item, {"ends": True})
-            await _defer(tx, around, item, await questions.get(tx, item.body["question"]))
+            await defer(tx, around, await questions.get(tx, item.body["question"]))
     await end_poll(around, item, await questions.get(around.database, item.body["question"]))
     await around.finish(item)
 
 
-async def _defer(tx: Tx, around: Surroundings, item: Item, question: Question) -> None:
+async def defer(tx: Tx, around: Surroundings, question: Question) -> None:
+    """A question is over without an answer, if it has none (part of a commit)."""
     if not question.is_open:
         return
     await questions.close(tx, question.id, "outdated")

@@ -19,6 +19,7 @@ from tests.flows.consents import (
     second_session,
     types,
     votes,
+    writes,
 )
 from tests.flows.world import ANNA, JAN, World
 
@@ -128,6 +129,20 @@ async def test_an_open_question_is_over_with_its_case(world: World) -> None:
 
     assert await standing(world, number) is Standing.DEFERRED
     assert f"{POLL}.end" in types(world, chat)
+
+
+async def test_a_yes_right_behind_the_end_of_its_case_is_too_late(world: World) -> None:
+    """Nothing would end it any more: its case is closed already."""
+    chat = await second_session(world)
+    number = await open_case(world, chat)
+    text, _ = await ask(world, chat)
+    await world.writes(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+    await writes(world, ANNA, chat, "ja", **reply_to(text))
+    await world.run()
+
+    assert await standing(world, number) is Standing.DEFERRED
+    assert f"{POLL}.end" in types(world, chat)
+    assert await consents.differing(world.database) == []
 
 
 async def test_taking_it_back_by_deleting_ends_this_one_and_forbids_no_other_question(world: World) -> None:
