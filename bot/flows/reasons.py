@@ -15,6 +15,7 @@ PLAIN: Final = frozenset(
         "too_large",
         "goes_round",
         "held",
+        "third_person",
         "Mistake",
     }
 )

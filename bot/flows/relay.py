@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 
 from bot.domain.arrival import Item, ItemKind, room_lane
 from bot.domain.case import AUTOMATIC, Ask, Case, CaseState, Continue, Leave, Open, Turn, place
-from bot.domain.errors import Mistake
+from bot.domain.errors import Refused
 from bot.domain.ids import CaseNumber, CustomerId, DeskId, EventId, Lane
 from bot.domain.message import WITH_FILE, Kind, Message, Outgoing
 from bot.domain.room import Room
@@ -49,7 +49,7 @@ async def relay(around: Surroundings, item: Item, room: Room, message: Message) 
         async with around.database.transaction() as tx:
             guest = item.sender != await rooms.user_of(tx, customer)
             if guest and item.sender not in room.accepted and not await around.was_sent(item, "relay", tx):
-                raise Mistake("case.third_person")
+                raise Refused("somebody wrote whom staff have not agreed to", code="third_person")
             if not guest:
                 await reaching.go_on_in(tx, room, customer)
             person = await _person(tx, around, item, customer) if guest else customer

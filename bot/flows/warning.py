@@ -58,7 +58,8 @@ async def warn(around: Surroundings, item: Item) -> None:
             # Who wrote it cannot be told (they have no device that could read it): the admins must be, all the more.
             log.warning("sender_not_told", code=error.code, status=error.status)
     if not told or not item.body["text"]:
-        await _tell_admins(around, item, room.case_number if room else None)
+        number = (room and room.case_number) or await cases.number_of_lane(around.database, item.lane)
+        await _tell_admins(around, item, number)
     await around.finish(item)
 
 

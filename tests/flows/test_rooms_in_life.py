@@ -130,6 +130,25 @@ async def test_answers_wait_for_consent_when_somebody_joins_the_customers_chat(w
     assert "nicht für drei" not in bodies(world, chat)
 
 
+async def test_what_a_guest_writes_before_somebody_agrees_is_told_to_the_admins_and_can_be_let_in(world: World) -> None:
+    """In the chat it says that somebody looks into it: so somebody must know."""
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    await world.joins(GUEST, chat)
+    await world.says(GUEST, chat, "ich bin die Frau")
+    assert bodies(world, chat)[-1].startswith("Diese Nachricht konnte ich nicht")
+    told = bodies(world, world.made("admin")[0].room_id)[-1]
+    (waiting,) = await stuck.listed(world.database)
+    assert f"Vorgang 1001): {world.around.say('reason.third_person')}" in told
+    assert f"!haenger nochmal {waiting.label}" in told
+
+    await world.says(JAN, case, "!erlauben")
+    await world.says(JAN, case, f"!haenger nochmal {waiting.label}")
+    await world.passes(seconds=1)
+    assert bodies(world, case)[-1].endswith("ich bin die Frau")
+
+
 async def test_a_guest_who_left_and_comes_back_is_agreed_to_anew(world: World) -> None:
     chat = await world.chat(ANNA)
     await world.says(ANNA, chat, "Hallo")
