@@ -47,7 +47,7 @@ async def put_off(around: Surroundings, item: Item, case: Case, rest: str) -> No
 
 
 async def ring(around: Surroundings, item: Item) -> None:
-    """Call whoever put it off, if it still is."""
+    """Call whoever put it off, if it still is; their desk, if they are not in the room any more."""
     async with around.database.transaction() as tx:
         case = await states.rung(tx, item)
         if case is None:
@@ -55,7 +55,8 @@ async def ring(around: Surroundings, item: Item) -> None:
             return
     item = await around.planned(item, {"rings": True})
     user = UserId(item.body["user"])
-    mentions = (user,) if user in around.rules.staff else around.rules.desk(case.desk).members
+    hears = user in around.rules.staff and user in await around.messenger.members(item.room_id)
+    mentions = (user,) if hears else around.rules.desk(case.desk).members
     names = " ".join(name.partition(":")[0] for name in mentions)
     await around.send(item, "ring", item.room_id, Outgoing(around.say("case.rings", who=names), mentions=mentions))
     async with around.database.transaction() as tx:

@@ -202,3 +202,13 @@ async def test_admins_who_were_called_in_leave_with_the_desk(shop: World) -> Non
     await shop.says(EVA, case, "!an werkstatt")
     assert people(shop, case) == {EVA, TOM}
     assert (await shop.case(ANNA)).holder == EVA
+
+
+async def test_what_was_put_off_rings_where_it_is_now(shop: World) -> None:
+    """Who put it off is not in its room any more: nobody would hear it."""
+    _, case = await opened(shop)
+    await shop.says(JAN, case, "!spaeter 2h")
+    await shop.says(JAN, case, "!an werkstatt")
+    await shop.passes(hours=2)
+    (ring,) = [m for m in shown(shop.server.rooms[case]) if m.body.startswith("⏰ @")]
+    assert ring.content["m.mentions"] == {"user_ids": [TOM, EVA]}
