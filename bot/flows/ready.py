@@ -30,12 +30,14 @@ async def make_ready(around: Surroundings, item: Item, case: Case, rest: str) ->
     """Tell the customer that it is ready, in the words behind the command if there are any.
 
     Raises:
-        Mistake: it would not reach the customer, or not only them.
+        Mistake: it would not reach the customer, or not only them, or the case goes on elsewhere.
     """
     if item.plan is not None:
         await still_reachable(around, item, case)
     else:
         before = await around.was_sent(item, "relay")
+        if case.merged_into and not before:
+            raise Mistake("joining.write_there", number=str(case.merged_into))
         room = before[0] if before else await reachable_room(around, case)
         code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
         # Which code a customer was told before a restore is known to them alone.

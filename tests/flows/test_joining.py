@@ -73,6 +73,17 @@ async def test_what_is_written_in_the_closed_one_is_not_sent_until_they_are_part
     assert (await cases.get(world.database, CaseNumber(1002))).merged_into is None
 
 
+async def test_that_it_is_ready_is_said_where_the_case_goes_on(world: World) -> None:
+    """It would reach the customer, and open again what was joined, without a word."""
+    chat, _, second = await two_cases(world)
+    await world.says(JAN, second, "!verbinden 1001")
+    before = said(world, chat)
+    await world.says(EVA, second, "!fertig")
+    assert said(world, second)[-1].startswith("⚠️ Nicht gesendet: Dieser Vorgang geht im Vorgang 1001")
+    assert said(world, chat) == before
+    assert (await cases.get(world.database, CaseNumber(1002))).merged_into == 1001
+
+
 @pytest.mark.parametrize("text", ["!verbinden", "!verbinden 1002", "!verbinden 1003", "!verbinden 99", "!verbinden x"])
 async def test_only_with_another_case_of_the_same_customer(world: World, text: str) -> None:
     _, _, second = await two_cases(world)
