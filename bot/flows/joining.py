@@ -6,11 +6,12 @@ Later messages go to the other, also those that quote one of this. `!auf` takes 
 from html import escape
 from typing import Any
 
+from bot.domain.arrival import staff_lane
 from bot.domain.case import Case, CaseState, Turn
 from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, RoomId
 from bot.domain.message import Outgoing
-from bot.flows import cards, states
+from bot.flows import cards, staffing, states
 from bot.flows.orders import Order
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases
@@ -34,15 +35,18 @@ async def join(order: Order) -> None:
     await around.send(item, "reply", item.room_id, pointer)
     back = _pointing(around, item.room_id, here.number, order.say("joining.joined", number=str(here.number)))
     await around.send(item, "joined", there.room_id, back)
+    holder = around.rules.holder(here)
+    comes = [holder] if holder and there.holder is None else []
     async with around.database.transaction() as tx:
         await cases.change(tx, there.number, **_more(here, there))
+        await staffing.add_settling(tx, around, around.rules, comes, item.id)
         owes = here.state is CaseState.OWED
         lanes = await states.turn(tx, around, there.number, Turn.CUSTOMER_WROTE if owes else Turn.REOPENED)
         lanes = [*lanes, *await states.turn(tx, around, here.number, Turn.CLOSED)]
         await cases.set_merged(tx, here.number, there.number)
         await cases.touch(tx, there.number, around.now())
         await arrivals.finish(tx, item)
-    around.bookkeeping.lanes_changed(lanes)
+    around.bookkeeping.lanes_changed([*lanes, *map(staff_lane, comes)])
     around.bookkeeping.room_changed(item.room_id)
     around.bookkeeping.case_changed(here.number)
     around.bookkeeping.case_changed(there.number)

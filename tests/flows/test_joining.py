@@ -6,6 +6,7 @@ from bot.domain.case import CaseState
 from bot.domain.ids import CaseNumber, RoomId
 from bot.store import cases
 from tests.flows.shown import only, shown
+from tests.flows.test_handing import DESKS, people
 from tests.flows.world import ANNA, BERT, EVA, JAN, ME, World
 
 
@@ -82,6 +83,18 @@ async def test_that_it_is_ready_is_said_where_the_case_goes_on(world: World) -> 
     assert said(world, second)[-1].startswith("⚠️ Nicht gesendet: Dieser Vorgang geht im Vorgang 1001")
     assert said(world, chat) == before
     assert (await cases.get(world.database, CaseNumber(1002))).merged_into == 1001
+
+
+async def test_who_looks_after_it_is_invited_to_where_it_goes_on(world: World) -> None:
+    world.rule(desks=DESKS)
+    await world.set_up()
+    _, first, second = await two_cases(world)
+    await world.says(JAN, first, "!an werkstatt")
+    assert JAN not in people(world, first)
+    await world.says(JAN, second, "!ich")
+    await world.says(JAN, second, "!verbinden 1001")
+    assert (await cases.get(world.database, CaseNumber(1001))).holder == JAN
+    assert JAN in people(world, first)
 
 
 @pytest.mark.parametrize("text", ["!verbinden", "!verbinden 1002", "!verbinden 1003", "!verbinden 99", "!verbinden x"])
