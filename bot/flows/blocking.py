@@ -151,6 +151,7 @@ async def unblock(around: Surroundings, item: Item, case: Case | None, rest: str
             held = await blocks.of(tx, customer, around.now())
             item = await around.plan(tx, item, {"reply": around.say(_lifted(held))})
             await blocks.lift(tx, customer)
+            await arrivals.look_again(tx, customer_lane(customer), ItemKind.ESCALATION, around.now())
     await _say(around, item)
 
 

@@ -42,16 +42,17 @@ async def escalate(around: Surroundings, item: Item) -> None:
 async def _decided(around: Surroundings, item: Item) -> Item | None:
     """T1b: whom to call; None: it is too early, or nobody any more, and the item is dealt with.
 
-    For a customer who is blocked or muted nobody's phone rings.
+    For a customer who is blocked or muted nobody's phone rings until that is over.
     """
     level, now = int(item.body["level"]), around.now()
     async with around.database.transaction() as tx:
         case = await states.rung(tx, item)
         due_at = states.escalates_at(around.rules, case, level) if case else None
-        if case is None or due_at is None or await blocks.of(tx, case.customer_id, now):
+        if case is None or due_at is None:
             await arrivals.finish(tx, item)
             return None
-        due_at = max(due_at, states.opens_at(around.rules, case, now))
+        held = await blocks.of(tx, case.customer_id, now)
+        due_at = max(due_at, states.opens_at(around.rules, case, held.until if held else now))
         if due_at > now:
             await arrivals.wait(tx, item, "", due_at)
             return None

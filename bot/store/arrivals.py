@@ -421,6 +421,14 @@ async def wake_kind(tx: Tx, kind: ItemKind) -> None:
     await tx.run("UPDATE arrivals SET state = 'new', retry_at = NULL WHERE state = 'waiting' AND kind = ?", kind)
 
 
+async def look_again(tx: Tx, lane: Lane, kind: ItemKind, at: datetime) -> None:
+    """Let the items of a kind that wait for their time in a lane be looked at then already."""
+    await tx.run(
+        "UPDATE arrivals SET retry_at = min(retry_at, ?) WHERE lane = ? AND state = 'waiting' AND kind = ?",
+        *(to_ms(at), lane, kind),
+    )
+
+
 async def wake_due(tx: Tx, now: datetime) -> list[Lane]:
     """Let items whose time has come be handled. Returns the lanes concerned."""
     rows = await tx.all(

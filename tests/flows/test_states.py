@@ -192,6 +192,26 @@ async def test_for_who_is_muted_or_blocked_nobody_is_called(world: World, chat: 
     assert calls(room) == []
 
 
+@pytest.mark.parametrize("order", ["!stumm 30min", "!sperren 30min"])
+async def test_when_that_is_over_whoever_still_waits_is_called_for(world: World, chat: RoomId, order: str) -> None:
+    await world.says(ANNA, chat, "Hallo")
+    room = await orders(world, order)
+    await world.passes(minutes=25)
+    assert calls(room) == []
+    await world.passes(minutes=6)
+    assert len(calls(room)) == 1
+
+
+@pytest.mark.parametrize("order", ["!stumm 2d", "!sperren 2d"])
+async def test_when_it_is_ended_by_hand_the_clock_goes_on(world: World, chat: RoomId, order: str) -> None:
+    await world.says(ANNA, chat, "Hallo")
+    room = await orders(world, order)
+    await world.passes(minutes=20)
+    await orders(world, "!entsperren")
+    await world.passes(seconds=1)
+    assert "wartet seit 20 Minuten" in calls(room)[-1]
+
+
 async def test_who_is_blocked_is_not_told_that_it_closes(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "Hallo")
     await orders(world, "Antwort")
