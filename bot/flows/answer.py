@@ -202,7 +202,7 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
     assert item.plan is not None
     text = None
     if message.kind is Kind.POLL_END:
-        text = await copying.poll_result(around, item, message)
+        text = await copying.poll_result(around, item, room, message)
         if text is None:
             raise Mistake("case.unsupported_from_staff", kind=around.say("kind.poll"))
     replaces, quotes = item.plan.get("replaces"), item.plan.get("quotes")
@@ -213,7 +213,7 @@ async def _copy(around: Surroundings, item: Item, room: RoomId, message: Message
             room,
             message,
             text=text,
-            mark=await copying.late_mark(around, item, message),
+            mark=await copying.late_mark(around, item, room, message),
             replaces=EventId(replaces) if replaces else None,
             replies_to=EventId(quotes) if quotes else None,
         )

@@ -8,7 +8,7 @@ import structlog
 
 from bot.domain.arrival import Item
 from bot.domain.errors import BotschaftError, Refused, Transient
-from bot.domain.ids import CaseNumber, DeskId, EventId, RoomId, UserId
+from bot.domain.ids import CaseNumber, EventId, RoomId, UserId
 from bot.domain.message import Attachment, Kind, Message, NoKey, Outgoing
 from bot.domain.poll import Poll, Vote, tally
 from bot.flows.blocking import is_quiet
@@ -48,7 +48,7 @@ async def copy(
     """
     body, html = (message.body, message.html) if text is None else (text, None)
     if message.poll:
-        body = poll_text(around, message.poll)
+        body = await poll_text(around, room, message.poll)
     attachment = message.attachment
     before = await around.was_sent(item, "relay")
     if before and before[0] == room:
@@ -110,14 +110,14 @@ def mentioned(item: Item) -> tuple[UserId, ...]:
     return tuple(UserId(user) for user in (item.plan or {}).get("mentions", ()))
 
 
-def poll_text(around: Surroundings, poll: Poll) -> str:
-    """Return a poll as text, with numbers that one can answer with."""
+async def poll_text(around: Surroundings, room: RoomId, poll: Poll) -> str:
+    """Return a poll as text for a room, with numbers that one can answer with."""
     lines = [f"{number}. {text}" for number, (_, text) in enumerate(poll.answers, start=1)]
-    return "\n".join([around.say("poll.question", question=poll.question), *lines])
+    return "\n".join([await around.say_in(room, "poll.question", question=poll.question), *lines])
 
 
-async def poll_result(around: Surroundings, item: Item, message: Message) -> str | None:
-    """Return the result of a poll that its author has ended; None if there is no such poll.
+async def poll_result(around: Surroundings, item: Item, room: RoomId, message: Message) -> str | None:
+    """Return the result, for a room, of a poll that its author has ended; None if there is no such poll.
 
     Raises:
         Transient: the server did not answer, or the poll's key has not come.
@@ -140,16 +140,15 @@ async def poll_result(around: Surroundings, item: Item, message: Message) -> str
         elif isinstance(vote, Message) and vote.kind is Kind.POLL_VOTE and vote.target == message.target:
             cast.append(Vote(vote.sender, vote.sent_at, vote.vote))
     lines = [f"{text}: {count}" for text, count in tally(poll.poll, cast, message.sent_at)]
-    return "\n".join([around.say("poll.result", question=poll.poll.question), *lines])
+    return "\n".join([await around.say_in(room, "poll.result", question=poll.poll.question), *lines])
 
 
-async def late_mark(around: Surroundings, item: Item, message: Message, desk: DeskId | None = None) -> str:
-    """Return the line that stands above a message whose key came late, for a desk or for a customer, else nothing."""
+async def late_mark(around: Surroundings, item: Item, room: RoomId, message: Message) -> str:
+    """Return the line that stands above the copy, in a room, of a message whose key came late, else nothing."""
     if not (item.plan and item.plan.get("late")):
         return ""
-    return around.say_at(
-        desk, "case.late", time=message.sent_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")
-    )
+    time = message.sent_at.astimezone(around.rules.zone).strftime("%d.%m.%Y %H:%M")
+    return await around.say_in(room, "case.late", time=time)
 
 
 async def record(

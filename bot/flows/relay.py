@@ -288,10 +288,10 @@ async def _copy(around: Surroundings, item: Item, case: Case, message: Message) 
         flag,
         unnoticed,
         await _guest_mark(around, item, desk),
-        await copying.late_mark(around, item, message, desk),
+        await copying.late_mark(around, item, room, message),
     )
     mark = "\n".join(filter(None, marks))
-    text = await _said(around, item, desk, message, replaces)
+    text = await _said(around, item, case, message, replaces)
     if message.kind not in CARRIED or message.oversized:
         outgoing = Outgoing(
             f"{mark}\n{text}".strip(),
@@ -323,10 +323,10 @@ async def _guest_mark(around: Surroundings, item: Item, desk: DeskId) -> str:
     return around.say_at(desk, "case.guest", name=await around.messenger.display_name(item.room_id, item.sender))
 
 
-async def _said(
-    around: Surroundings, item: Item, desk: DeskId, message: Message, replaces: EventId | None
-) -> str | None:
+async def _said(around: Surroundings, item: Item, case: Case, message: Message, replaces: EventId | None) -> str | None:
     """Return the words that stand in for a message which cannot be copied as it is; None: it can."""
+    assert case.room_id is not None
+    desk = case.desk
     if message.oversized:
         return around.say_at(desk, "case.too_large_from_customer")
     match message.kind:
@@ -338,7 +338,7 @@ async def _said(
         case Kind.REACTION:
             return around.say_at(desk, "case.reaction", key=message.body)
         case Kind.POLL_END:
-            return await copying.poll_result(around, item, message) or around.say_at(desk, "poll.ended")
+            return await copying.poll_result(around, item, case.room_id, message) or around.say_at(desk, "poll.ended")
         case Kind.EDIT if replaces is None and message.form not in WITH_FILE:
             return around.say_at(desk, "case.edited", text=message.body)
         case _:

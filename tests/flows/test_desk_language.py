@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from bot.domain.ids import RoomId, UserId
+from bot.domain.ids import RoomId, SessionId, UserId
 from bot.flows import cards, overview
 from bot.flows.surroundings import _here
+from bot.store import arrivals
 from tests.flows.test_handing import DESKS, TOM, inbox, said
 from tests.flows.world import ANNA, CHEF, EVA, JAN, World
 
@@ -95,3 +96,45 @@ async def test_two_desks_at_once_do_not_mix(shop: World) -> None:
     await shop.run()
     assert len(german(said(shop, rooms[0])[-5:])) == 5
     assert german(said(shop, rooms[1])) == []
+
+
+async def english(world: World) -> tuple[RoomId, RoomId]:
+    """A customer who chose English, where business and desk speak German."""
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "English")
+    await world.says(ANNA, chat, "Brakes")
+    return chat, (await world.case_room(ANNA)).room_id
+
+
+async def test_that_something_could_not_be_read_is_said_in_the_customers_language(world: World) -> None:
+    chat, case = await english(world)
+    world.server.missing_keys.add(SessionId("lost"))
+    await world.writes(ANNA, chat, "?", session="lost")
+    await world.passes(seconds=11)
+    await world.passes(seconds=61)
+    assert said(world, chat)[-1] == world.around.texts.render("customer.unreadable", "en")
+    assert said(world, case)[-1] == world.around.texts.render("case.unreadable", "de")
+
+
+async def test_what_stands_above_a_late_answer_is_said_in_the_customers_language(world: World) -> None:
+    chat, case = await english(world)
+    world.server.missing_keys.add(SessionId("lost"))
+    await world.writes(JAN, case, "Come at nine", session="lost")
+    await world.passes(seconds=11)
+    world.server.missing_keys.clear()
+    async with world.database.transaction() as tx:
+        await arrivals.wake_sessions(tx, {SessionId("lost")})
+    await world.run()
+    assert said(world, chat)[-1].startswith("⏱ Written on")
+
+
+async def test_a_poll_and_its_result_are_named_in_the_language_of_whoever_reads_them(shop: World) -> None:
+    chat, case = await english(shop)
+    poll = {"question": {"body": "When?"}, "answers": [{"id": "a", "body": "at nine"}]}
+    for writer, here, there, word in ((JAN, case, chat, "Poll"), (ANNA, chat, case, "Umfrage")):
+        start = shop.server.new_event(here, writer, "m.poll.start", {"m.poll.start": poll})
+        await shop.take(here, start)
+        about = {"m.relates_to": {"rel_type": "m.reference", "event_id": start["event_id"]}}
+        await shop.take(here, shop.server.new_event(here, writer, "m.poll.end", about))
+        await shop.run()
+        assert [word.casefold() in text.casefold() for text in said(shop, there)[-2:]] == [True, True]
