@@ -64,7 +64,7 @@ async def answered(
         return None
     asked = await desk_questions.open_of(tx, customer)
     chosen = _chosen(asked, message) if asked else None
-    if asked is None or chosen is None:
+    if asked is None or chosen not in {desk.id for desk in around.rules.desks}:
         return await _answered_before(tx, around, item)
     if item.sender != await rooms.user_of(tx, customer):
         return None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import Refused
-from bot.domain.ids import EventId, RoomId, UserId
+from bot.domain.ids import DeskId, EventId, RoomId, UserId
 from bot.flows.surroundings import Desk
 from bot.store import arrivals, cases
 from tests.flows.shown import shown
@@ -166,6 +166,19 @@ async def test_an_answer_to_a_closed_case_opens_it_as_any_message_does(shop: Wor
     await shop.says(ANNA, chat, "2")
     assert "2" in said(shop, case)
     assert (await shop.case(ANNA)).desk == "annahme"
+
+
+async def test_a_desk_that_is_gone_by_now_cannot_be_chosen(shop: World) -> None:
+    """The number would be taken for the first desk, and the case would belong to nobody."""
+    shop.rule(desks=(*DESKS, Desk(DeskId("teile"), "Teile", (TOM,))))
+    await shop.set_up()
+    chat, case = await asked(shop)
+    shop.rule(desks=DESKS)
+    await shop.says(ANNA, chat, "3")
+    assert said(shop, case)[-1] == "3", "staff read what the customer answered"
+    assert (await shop.case(ANNA)).desk == "annahme"
+    await shop.says(ANNA, chat, "2")
+    assert (await shop.case(ANNA)).desk == "werkstatt"
 
 
 async def test_who_gets_the_case_is_told_in_their_language(shop: World) -> None:
