@@ -10,7 +10,7 @@ from bot.domain.ids import CaseNumber, EventId, RoomId
 from bot.domain.message import Kind, Message, Outgoing
 from bot.flows import copying, states
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, links
+from bot.store import arrivals, cases, links, rooms
 from bot.store.database import Tx
 from bot.store.links import Link
 
@@ -30,6 +30,8 @@ async def move(around: Surroundings, item: Item, case: Case, rest: str, message:
     source = (RoomId(item.plan["source"][0]), EventId(item.plan["source"][1]))
     original = await _read(around, *source)
     mark = around.say("case.moved_here", number=str(case.number))
+    if original.sender != await rooms.user_of(around.database, case.customer_id):
+        mark += "\n" + around.say("case.guest", name=await around.messenger.display_name(source[0], original.sender))
     try:
         copy, mxcs = await copying.copy(around, item, there.room_id, original, mark=mark)
     except copying.FileNotCarried as error:

@@ -149,6 +149,17 @@ async def test_what_a_guest_writes_before_somebody_agrees_is_told_to_the_admins_
     assert bodies(world, case)[-1].endswith("ich bin die Frau")
 
 
+async def test_what_a_guest_wrote_is_still_theirs_after_it_was_moved(world: World) -> None:
+    chat, first, second = await two_open_cases(world)
+    await world.joins(GUEST, chat)
+    await world.says(JAN, second, "!erlauben")
+    await world.says(JAN, second, "Ja?")
+    await world.says(GUEST, chat, "ich bin die Frau")
+    copy = next(m for m in shown(world.server.rooms[second]) if m.body.endswith("die Frau")).event_id
+    await world.says(JAN, second, "!an 1001", **{"m.relates_to": {"m.in_reply_to": {"event_id": copy}}})
+    assert bodies(world, first)[-1].splitlines()[1:] == [f"👤 {GUEST}:", "ich bin die Frau"]
+
+
 async def test_a_guest_who_left_and_comes_back_is_agreed_to_anew(world: World) -> None:
     chat = await world.chat(ANNA)
     await world.says(ANNA, chat, "Hallo")
