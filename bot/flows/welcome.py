@@ -106,7 +106,7 @@ async def _judge(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[s
         return {"do": "greet", "says": await around.may_answer(tx, item, room.customer_id, "greeting")}
     if room.is_one_to_one_with(person) and not room.encrypted:
         return {"do": "offer", "says": await around.may_answer(tx, item, room.customer_id, "offer")}
-    return {"do": "refuse", "says": not room.space}
+    return {"do": "refuse", "says": bool(room.present()) and not room.space}
 
 
 async def _what_is_left(tx: Tx, around: Surroundings, item: Item, room: Room) -> dict[str, Any]:

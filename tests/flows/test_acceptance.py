@@ -22,6 +22,7 @@ from bot.domain.ledger.entries import LedgerKind
 from bot.domain.message import Forged, Outgoing, Untrusted
 from bot.domain.purpose import Privacy, digest
 from bot.flows import superseding
+from bot.flows.intake import RoomUpdate
 from bot.privacy.loading import load
 from bot.store import arrivals, consents, permits, privacy_texts, suppression
 from tests.a_business import OPERATOR
@@ -159,6 +160,18 @@ async def test_ac_01_who_cannot_be_read_at_first_is_shown_the_text_all_the_same(
     await world.run()
 
     assert ours(world, chat)[0] == notice(world)
+
+
+async def test_ac_01_who_has_left_before_the_text_came_is_not_told_of_groups(world: World) -> None:
+    chat = await world.comes(ANNA, unhurried=False)
+    await world.run()
+    left = {"type": "m.room.member", "state_key": ANNA, "sender": ANNA, "content": {"membership": "leave"}}
+    world.server.rooms[chat].members[ANNA] = "leave"
+    await world.take_in(RoomUpdate(chat, "join", (left | {"event_id": "$left"},)))
+    await world.passes(seconds=4)
+
+    assert ours(world, chat) == []
+    assert world.server.rooms[chat].members[ME] == "leave"
 
 
 async def test_ac_01_in_an_unencrypted_chat_an_encrypted_one_is_offered_and_the_text_comes_there(world: World) -> None:
