@@ -40,6 +40,8 @@ async def ask(around: Surroundings, item: Item) -> None:
         numbers = ", ".join(str(number) for number in item.plan["cases"])
         question = Outgoing(await around.say_in(item.room_id, "customer.which_case", numbers=numbers))
         await around.send(item, "which_case", item.room_id, question)
+    if item.plan.get("also"):  # it decides anew when it goes on, and what was decided about that is in force already
+        await around.send(item, "also", item.room_id, Outgoing(item.plan["also"], notice=True))
     async with around.database.transaction() as tx:
         await arrivals.wait(tx, item, REASON, around.now() + PATIENCE)
 

@@ -69,6 +69,16 @@ async def test_when_nothing_tells_them_apart_the_customer_is_asked_once_by_numbe
     assert not {"1001", "1001."} & set(bodies(world, first) + bodies(world, second))
 
 
+@pytest.mark.parametrize(("words", "says"), [("English", "from now on I write"), ("Ich bin 14.", "Einwilligung")])
+async def test_what_the_bot_itself_has_to_say_does_not_wait_for_the_number(world: World, words: str, says: str) -> None:
+    """What it is about is decided when the message comes, and not a second time when it goes on."""
+    chat, first, _ = await two_open_cases(world)
+    await world.says(ANNA, chat, words)
+    await world.says(ANNA, chat, "1001")
+    assert words in bodies(world, first)
+    assert len([body for body in bodies(world, chat)[3:] if says in body]) == 1
+
+
 async def test_without_an_answer_the_message_goes_to_the_newest_case(world: World) -> None:
     chat, _, second = await two_open_cases(world)
     await world.says(ANNA, chat, "Wann fertig?")
