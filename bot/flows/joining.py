@@ -14,7 +14,7 @@ from bot.domain.message import Outgoing
 from bot.flows import cards, staffing, states
 from bot.flows.orders import Order
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases
+from bot.store import arrivals, cases, pickups
 from bot.store.database import Tx
 
 
@@ -40,6 +40,7 @@ async def join(order: Order) -> None:
     async with around.database.transaction() as tx:
         await cases.change(tx, there.number, **_more(here, there))
         await staffing.add_settling(tx, around, around.rules, comes, item.id)
+        await pickups.move(tx, here.number, there.number)
         owes = here.state is CaseState.OWED
         lanes = await states.turn(tx, around, there.number, Turn.CUSTOMER_WROTE if owes else Turn.REOPENED)
         lanes = [*lanes, *await states.turn(tx, around, here.number, Turn.CLOSED)]

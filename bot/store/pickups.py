@@ -35,6 +35,13 @@ async def put(tx: Tx, number: CaseNumber, code: str) -> None:
     await tx.run("INSERT OR REPLACE INTO pickups (case_number, code) VALUES (?, ?)", number, code)
 
 
+async def move(tx: Tx, number: CaseNumber, there: CaseNumber) -> None:
+    """A code that was not used yet is good in another case from now on, unless the customer holds one for that."""
+    if await is_awaited(tx, number) and not await is_awaited(tx, there):
+        await tx.run("DELETE FROM pickups WHERE case_number = ?", there)
+        await tx.run("UPDATE pickups SET case_number = ? WHERE case_number = ?", there, number)
+
+
 async def count_wrong(tx: Tx, number: CaseNumber) -> int:
     """A wrong code was said; return how many by now."""
     (row,) = await tx.all("UPDATE pickups SET wrong = wrong + 1 WHERE case_number = ? RETURNING wrong", number)

@@ -4,7 +4,7 @@ import pytest
 
 from bot.domain.case import CaseState
 from bot.domain.ids import CaseNumber, RoomId
-from bot.store import cases
+from bot.store import cases, pickups
 from tests.flows.shown import only, shown
 from tests.flows.test_handing import DESKS, people
 from tests.flows.world import ANNA, BERT, EVA, JAN, ME, World
@@ -72,6 +72,16 @@ async def test_what_is_written_in_the_closed_one_is_not_sent_until_they_are_part
     await world.says(EVA, second, "wann denn?")
     assert world.server.rooms[chat].texts()[-1] == "wann denn?"
     assert (await cases.get(world.database, CaseNumber(1002))).merged_into is None
+
+
+async def test_a_code_that_the_customer_holds_opens_where_the_case_goes_on(world: World) -> None:
+    _, first, second = await two_cases(world)
+    await world.says(JAN, second, "!fertig")
+    pickup = await pickups.of_case(world.database, CaseNumber(1002))
+    assert pickup
+    await world.says(JAN, second, "!verbinden 1001")
+    await world.says(JAN, first, f"!abholung {pickup.code}")
+    assert said(world, first)[-1].startswith("🤝")
 
 
 async def test_that_it_is_ready_is_said_where_the_case_goes_on(world: World) -> None:
