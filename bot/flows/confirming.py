@@ -46,6 +46,7 @@ async def _wait_for_notice(around: Surroundings, person: CustomerId) -> None:
 async def _tell_customer(around: Surroundings, item: Item) -> None:
     assert item.plan is not None
     if item.plan["room"] is None:
+        await _tell_staff(around, item, "case.withdrawal_not_confirmed")
         return
     try:
         text = Outgoing(item.plan["text"], notice=True)

@@ -42,7 +42,8 @@ async def _planned_withdrawal(
         words = ", ".join(sorted(words_of(around))) or "–"
         return await around.plan(tx, item, {"reply": around.say("consent.which", words=words)}), []
     lanes = await apply(tx, around, item, case.customer_id, Taken(purpose, "staff"))
-    return await around.plan(tx, item, {"reply": around.say("consent.withdrawal_recorded")}), lanes
+    reply = "consent.withdrawal_recorded" if lanes else "consent.withdrawal_known"
+    return await around.plan(tx, item, {"reply": around.say(reply)}), lanes
 
 
 async def survey(around: Surroundings, item: Item, case: Case, rest: str) -> None:

@@ -301,6 +301,28 @@ async def second_purpose(world: World, chat: RoomId) -> None:
     assert await standing(world, SURVEY) is Standing.GIVEN
 
 
+async def test_ac_02_staff_are_promised_no_second_confirmation(world: World) -> None:
+    chat, _ = await agreed(world)
+    case = await world.case_room(ANNA)
+    await world.says(JAN, case.room_id, "!widerruf")
+    told = ours(world, chat)
+    await world.says(JAN, case.room_id, "!widerruf")
+
+    assert ours(world, chat) == told
+    assert case.texts()[-1] == world.around.say("consent.withdrawal_known")
+
+
+async def test_ac_02_staff_hear_that_the_customer_could_not_be_told(world: World) -> None:
+    chat, _ = await agreed(world)
+    case = await world.case_room(ANNA)
+    left = {"type": "m.room.member", "state_key": ANNA, "sender": ANNA, "content": {"membership": "leave"}}
+    await world.take_in(RoomUpdate(chat, "join", (left | {"event_id": "$left"},)))
+    await world.says(JAN, case.room_id, "!widerruf")
+
+    assert await standing(world) is Standing.WITHDRAWN
+    assert world.around.say("case.withdrawal_not_confirmed") in case.texts()
+
+
 async def test_ac_02_staff_record_what_was_said_to_them_and_the_customer_is_told(world: World) -> None:
     chat, _ = await agreed(world)
     await world.says(JAN, (await world.case_room(ANNA)).room_id, "!widerruf neuigkeiten")
