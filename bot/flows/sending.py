@@ -109,17 +109,24 @@ async def news(around: Surroundings, item: Item, rest: str) -> None:
     """`!info <text>` in the admin room: one item for each customer who agreed to news, one after the other."""
     if item.plan is None:
         async with around.database.transaction() as tx:
-            count = await _queue(tx, around, item, rest)
-            reply = around.say("consent.news_queued", count=str(count)) if rest.strip() else around.say("consent.usage")
-            item = await around.plan(tx, item, {"reply": reply})
+            item = await around.plan(tx, item, {"reply": await _queued(tx, around, item, rest)})
     assert item.plan is not None
     await around.send(item, "reply", item.room_id, Outgoing(item.plan["reply"], notice=True))
     await around.finish(item)
 
 
+async def _queued(tx: Tx, around: Surroundings, item: Item, text: str) -> str:
+    """Queue what can go out (part of T1b), and return what is said about it."""
+    if not text.strip():
+        return around.say("consent.usage")
+    if around.privacy is not None and not around.ledger.agrees:
+        return around.say("consent.not_sent", why=around.say("consent.why_ledger"))
+    return around.say("consent.news_queued", count=str(await _queue(tx, around, item, text)))
+
+
 async def _queue(tx: Tx, around: Surroundings, item: Item, text: str) -> int:
     """Part of T1b: what each of them will be sent has an item in their lane; whether it may be, is decided there."""
-    if around.privacy is None or not text.strip():
+    if around.privacy is None:
         return 0
     count = 0
     for known in await consents.given(tx, NEWS):

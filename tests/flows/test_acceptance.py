@@ -49,7 +49,7 @@ from tests.flows.consents import (
     votes,
     writes,
 )
-from tests.flows.world import ANNA, BERT, JAN, ME, Crash, World, a_world
+from tests.flows.world import ANNA, BERT, CHEF, JAN, ME, Crash, World, a_world
 from tests.waiting import until
 
 
@@ -299,6 +299,20 @@ async def second_purpose(world: World, chat: RoomId) -> None:
     text, _ = await ask(world, chat, "umfragen")
     await says(world, ANNA, chat, "ja", **reply_to(text))
     assert await standing(world, SURVEY) is Standing.GIVEN
+
+
+async def test_news_that_nobody_would_get_are_not_said_to_go_out(world: World) -> None:
+    """While the ledger disagrees with its anchor no permit is given, and what was queued would be gone for good."""
+    chat, _ = await agreed(world)
+    told = ours(world, chat)
+    admin = world.made("admin")[0]
+    world.around.ledger.agrees = False
+    await world.says(CHEF, admin.room_id, "!info Reifenwoche")
+    await world.passes(minutes=5)
+
+    assert ours(world, chat) == told
+    why = world.around.say("consent.why_ledger")
+    assert admin.texts()[-1] == world.around.say("consent.not_sent", why=why)
 
 
 async def test_ac_02_staff_are_promised_no_second_confirmation(world: World) -> None:
