@@ -192,6 +192,8 @@ async def _decided(tx: Tx, item: Item, case: Case, room: RoomId, message: Messag
     if before and before.reason == arrivals.DELETED:
         return {"do": "nothing"}
     is_theirs = before is not None and before.is_from(item.sender)
+    if is_theirs and counterpart is None and await links.of_event(tx, first):
+        raise Mistake("case.edit_elsewhere")
     is_under_way = before is not None and before.state is not ItemState.DONE
     if is_inside or not is_theirs or (counterpart is None and not is_under_way and item.reason not in holding.LET_GO):
         raise Mistake("case.edit_of_internal")

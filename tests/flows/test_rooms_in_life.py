@@ -210,6 +210,18 @@ async def test_the_newest_chat_of_a_customer_counts(world: World) -> None:
     assert bodies(world, case)[-1] == "Danke"
 
 
+async def test_an_answer_in_an_earlier_chat_is_not_said_to_have_stayed_inside(world: World) -> None:
+    old = await world.chat(ANNA)
+    await world.says(ANNA, old, "Hallo")
+    case = (await world.case_room(ANNA)).room_id
+    answer = await world.says(JAN, case, "um acht")
+    new = await world.chat(ANNA)
+    relation = {"m.relates_to": {"rel_type": "m.replace", "event_id": answer}}
+    await world.says(JAN, case, "* um neun", **relation, **{"m.new_content": {"msgtype": "m.text", "body": "um neun"}})
+    assert "um neun" not in bodies(world, old) + bodies(world, new)
+    assert bodies(world, case)[-1] == world.around.say("case.edit_elsewhere")
+
+
 async def test_an_upgraded_chat_goes_on_without_a_second_greeting(world: World) -> None:
     old = await world.chat(ANNA)
     await world.says(ANNA, old, "Hallo")
