@@ -7,6 +7,7 @@ from bot.domain.arrival import Item
 from bot.domain.case import Case
 from bot.domain.ids import DeskId
 from bot.domain.message import Outgoing
+from bot.flows.staffing import answering_for
 from bot.flows.surroundings import Surroundings
 from bot.store import cases
 
@@ -15,7 +16,8 @@ MOST_LINES = 20
 
 async def walk(around: Surroundings, item: Item) -> None:
     """List the open cases of the sender's desks, and what they look after, the oldest state first, each with a link."""
-    found = [] if item.plan else await cases.open_of(around.database, item.sender, _desks(around, item))
+    desks = await answering_for(around, _desks(around, item))
+    found = [] if item.plan else await cases.open_of(around.database, item.sender, desks)
     text, html = _listed(around, found) if found else (around.say("day_end.none"), None)
     item = await around.planned(item, {"reply": text, "html": html})
     assert item.plan is not None

@@ -11,8 +11,9 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import DeskId
 from bot.domain.room import RoomKind
 from bot.flows.describing import letters
-from bot.flows.listing import answering_for, listed
+from bot.flows.listing import listed
 from bot.flows.orders import Order, answer
+from bot.flows.staffing import answering_for
 from bot.store import cases
 
 MOST: Final = 10

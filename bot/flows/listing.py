@@ -1,16 +1,14 @@
 """One line for each case, as `!heute`, `!suche` and the pinned overview of an inbox show it; one tap opens its room."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 from bot.domain.case import SIGNS, Case, CaseState
-from bot.domain.ids import DeskId
 from bot.flows import cards
 from bot.flows.surroundings import Surroundings
-from bot.store import cases
 
 ROOM_FOR: Final = 20_000
 """Bytes of a list at most, as text and as HTML together: an edit holds it twice, encryption adds a third, and an event
@@ -28,13 +26,6 @@ class Listed:
     def with_end(self, text: str) -> "Listed":
         """Return the list with a last line."""
         return Listed(f"{self.plain}\n{text}", f"{self.html}<br>{escape(text)}", self.count)
-
-
-async def answering_for(around: Surroundings, desks: Iterable[DeskId]) -> list[DeskId]:
-    """Return these desks, and those that the admin has since removed if one of these answers their cases."""
-    theirs = set(desks)
-    known = theirs | await cases.desks(around.database)
-    return sorted(desk for desk in known if around.rules.desk(desk).id in theirs)
 
 
 async def listed(around: Surroundings, head: str, found: Sequence[Case], most: int) -> Listed:

@@ -12,8 +12,9 @@ from bot.domain.arrival import RECONCILE_AFTER
 from bot.domain.errors import Refused
 from bot.domain.ids import DeskId, EventId, ItemId, RoomId, TxnId, txn_id
 from bot.domain.message import Outgoing
-from bot.flows.listing import answering_for, listed
+from bot.flows.listing import listed
 from bot.flows.messenger import STEP
+from bot.flows.staffing import answering_for
 from bot.flows.surroundings import Desk, Surroundings
 from bot.flows.warning import add_alarm
 from bot.store import cases, marks, overviews, rooms

@@ -57,6 +57,20 @@ def places_of(rules: Rules, user: UserId) -> frozenset[str]:
     return frozenset(inboxes | ({"admin"} if user in rules.admins else set()))
 
 
+async def answering_for(around: Surroundings, desks: Iterable[DeskId]) -> list[DeskId]:
+    """Return these desks, and those that the admin has since removed if one of these answers their cases."""
+    theirs = set(desks)
+    known = theirs | await cases.desks(around.database)
+    return sorted(desk for desk in known if around.rules.desk(desk).id in theirs)
+
+
+async def _inheriting(tx: Tx, rules: Rules) -> frozenset[UserId]:
+    """Return who answers the open cases of desks that the admin has removed, and may not be in their rooms."""
+    gone = sorted(await cases.desks(tx) - {desk.id for desk in rules.desks})
+    is_left = gone and await cases.count_open(tx, gone)
+    return frozenset(rules.desk(gone[0]).members if is_left else ())
+
+
 def changed_between(before: Rules, after: Rules) -> frozenset[UserId]:
     """Return everybody who belongs elsewhere than before."""
     everybody = before.staff | after.staff
@@ -80,7 +94,7 @@ async def announce(around: Surroundings) -> None:
             await tell_moves(tx, around, admin_room, came, gone, name=name)
         await facts.put(tx, facts.STAFF_TOLD, difference)
         await cases.release_others(tx, around.rules.staff)
-        await add_settling(tx, around, around.rules, came, name)
+        await add_settling(tx, around, around.rules, came | await _inheriting(tx, around.rules), name)
 
 
 async def _moved(around: Surroundings) -> tuple[frozenset[UserId], frozenset[UserId]]:
@@ -156,6 +170,7 @@ async def take_over(
                 await add_alarm(tx, around, admin_room, text, values, name=name)
                 came, gone = rules.staff - before.staff, before.staff - rules.staff
                 await tell_moves(tx, around, admin_room, came, gone, name=name)
+            moved |= await _inheriting(tx, rules)
             await add_settling(tx, around, rules, moved, f"reload {name}")
             freed = await cases.release_others(tx, rules.staff)
         around.obey(rules, texts)
@@ -316,7 +331,7 @@ async def _rooms_for(around: Surroundings, user: UserId) -> list[RoomId]:
     if not places:
         return []
     found = [await rooms.place(around.database, place) for place in ("space", *sorted(places))]
-    desks = [desk.id for desk in around.rules.desks if user in desk.members]
+    desks = await answering_for(around, [desk.id for desk in around.rules.desks if user in desk.members])
     open_cases = await cases.open_for(around.database, user, desks)
     return [room_id for room_id in (*found, *open_cases) if room_id]
 

@@ -58,6 +58,16 @@ async def test_what_somebody_looks_after_at_another_desk_is_theirs_too(world: Wo
     assert "🔴 1001" in inbox.texts()[-1]
 
 
+async def test_it_names_the_cases_of_a_desk_that_is_gone(world: World) -> None:
+    world.rule(desks=(*RULES.desks, Desk(DeskId("teile"), "Teile", (EVA,), keywords=("Dichtung",))))
+    await world.set_up()
+    await world.says(ANNA, await world.chat(ANNA), "Dichtung")
+    world.rule(desks=RULES.desks)
+    inbox = world.made("inbox:annahme")[0]
+    await world.says(JAN, inbox.room_id, "!feierabend")
+    assert "🔴 1001" in inbox.texts()[-1]
+
+
 async def test_a_long_list_is_cut(world: World) -> None:
     for number in range(23):
         async with world.database.transaction() as tx:

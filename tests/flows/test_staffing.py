@@ -217,6 +217,35 @@ async def test_whoever_is_dismissed_while_being_invited_is_out_in_the_end(
     assert rooms_of(world, TOM) == set()
 
 
+@pytest.mark.parametrize("how", ["reload", "start"])
+async def test_the_cases_of_a_desk_that_is_gone_are_with_whoever_answers_them_now(world: World, how: str) -> None:
+    """Else a customer would write into a room where nobody is."""
+    parts = Desk(PARTS, "Teile", (TOM,), keywords=("Dichtung",))
+    world.rule(desks=(*RULES.desks, parts))
+    await world.set_up()
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Dichtung")
+    case = await world.case_room(ANNA)
+    assert {user for user, membership in case.members.items() if membership == "invite"} == {TOM}
+
+    world.rules = RULES
+    if how == "reload":
+        await staffing.take_over(world.around, RULES, world.texts, "admin.reloaded", {"lines": "x"})
+        await world.run()
+    else:
+        await restarted(world)
+    assert {user for user, membership in case.members.items() if membership == "invite"} == {JAN, EVA}
+
+
+async def test_a_newcomer_is_invited_to_the_cases_of_a_desk_that_is_gone(world: World) -> None:
+    world.rule(desks=(*RULES.desks, Desk(PARTS, "Teile", (EVA,), keywords=("Dichtung",))))
+    await world.set_up()
+    await world.says(ANNA, await world.chat(ANNA), "Dichtung")
+    world.rule(desks=RULES.desks)
+    await orders(world, f"!aufnehmen {TOM}")
+    assert "case:1001" in rooms_of(world, TOM)
+
+
 async def test_who_came_and_left_while_a_case_room_was_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = await world.chat(ANNA)
     create = world.server.create_room
