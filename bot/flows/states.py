@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane
+from bot.domain.arrival import Item, ItemKind, customer_lane, room_lane, staff_lane
 from bot.domain.case import Case, CaseState, Turn, begins_anew, turned
 from bot.domain.ids import CaseNumber, Lane, UserId
-from bot.flows import expiring
+from bot.flows import expiring, staffing
 from bot.flows.surroundings import Rules, Surroundings
-from bot.store import cases, pickups
+from bot.store import cases, pickups, rooms
 from bot.store.database import Tx
 
 STATES: Final = {
@@ -35,13 +35,24 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
     closes = phase.state is CaseState.CLOSED and case.state is not CaseState.CLOSED
     ended = await expiring.end_with_case(tx, around, case) if closes else []
     lanes = [room_lane(case.room_id)] if case.room_id and case.archived_at else []
+    opens = case.state is CaseState.CLOSED and phase.state is not CaseState.CLOSED
     if lanes and phase.state is not CaseState.CLOSED:
         await cases.set_archived(tx, number, None)
         await _add_return(tx, around, case)
+    called = await _call_in(tx, around, case) if opens and not lanes else []
     if phase != case.phase or anew or lanes:
         case = await cases.get(tx, number)
     await start_clock(tx, around, case)
-    return [*lanes, *ended]
+    return [*lanes, *ended, *called]
+
+
+async def _call_in(tx: Tx, around: Surroundings, case: Case) -> Sequence[Lane]:
+    """A case opens again in whose room nobody is by now that answers it, as when its desk was removed: invite them."""
+    people = around.rules.desk(case.desk).members
+    if case.room_id is None or set(people) & set(await rooms.present(tx, case.room_id)):
+        return []
+    await staffing.add_settling(tx, around, around.rules, people, f"open {case.number} {around.now().isoformat()}")
+    return [staff_lane(user) for user in people]
 
 
 async def start_clock(tx: Tx, around: Surroundings, case: Case) -> None:

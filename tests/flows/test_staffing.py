@@ -237,6 +237,20 @@ async def test_the_cases_of_a_desk_that_is_gone_are_with_whoever_answers_them_no
     assert {user for user, membership in case.members.items() if membership == "invite"} == {JAN, EVA}
 
 
+async def test_a_closed_case_that_opens_again_calls_in_whoever_answers_it_now(world: World) -> None:
+    world.rule(desks=(*RULES.desks, Desk(PARTS, "Teile", (TOM,), keywords=("Dichtung",))))
+    await world.set_up()
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Dichtung")
+    case = await world.case_room(ANNA)
+    await world.says(TOM, case.room_id, "!zu")
+    world.rules = RULES
+    await restarted(world)
+    await world.says(ANNA, chat, "noch etwas")
+    assert case.texts()[-2] == "noch etwas"
+    assert {user for user, membership in case.members.items() if membership == "invite"} == {JAN, EVA}
+
+
 async def test_a_newcomer_is_invited_to_the_cases_of_a_desk_that_is_gone(world: World) -> None:
     world.rule(desks=(*RULES.desks, Desk(PARTS, "Teile", (EVA,), keywords=("Dichtung",))))
     await world.set_up()
