@@ -39,7 +39,7 @@ async def title(order: Order) -> None:
     """
     value = _value(order.rest)
     theirs = await cases.all_of(order.around.database, order.in_case.customer_id)
-    if value and any(_holds(value, case.plate) for case in theirs):
+    if value and any(holds(value, case.plate) for case in theirs):
         raise Mistake("describing.plate_in_title")
     await _keep(order, "label", order.in_case.label, value, order.say("describing.title"))
 
@@ -47,7 +47,7 @@ async def title(order: Order) -> None:
 async def plate(order: Order) -> None:
     """`!kfz M-AB 123`. A title that holds this plate goes."""
     value = _value(order.rest)
-    drops = value is not None and _holds(order.in_case.label, value)
+    drops = value is not None and holds(order.in_case.label, value)
     more = {"label": ""} if drops else {}
     await _keep(order, "plate", order.in_case.plate, value and value.upper(), order.say("describing.plate"), **more)
 
@@ -99,7 +99,7 @@ def _value(rest: str) -> str | None:
     return "" if value == NOTHING else value or None
 
 
-def _holds(text: str, plate: str) -> bool:
+def holds(text: str, plate: str) -> bool:
     """Tell whether a plate stands in a text, however it is spaced."""
     return bool(letters(plate)) and letters(plate) in letters(text)
 

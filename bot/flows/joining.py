@@ -12,6 +12,7 @@ from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, RoomId
 from bot.domain.message import Outgoing
 from bot.flows import cards, staffing, states
+from bot.flows.describing import holds
 from bot.flows.orders import Order
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, cases, pickups
@@ -65,9 +66,10 @@ async def _decided(tx: Tx, here: Case, rest: str) -> dict[str, Any]:
 def _more(here: Case, there: Case) -> dict[str, str | None]:
     """Return what the other case learns from this one: what nobody has said of it yet."""
     tags = dict.fromkeys((*there.tags, *here.tags))
+    label, plate = there.label or here.label, there.plate or here.plate
     return {
-        "label": there.label or here.label,
-        "plate": there.plate or here.plate,
+        "label": "" if holds(label, plate) else label,  # a room's name is no place for what is known to be a plate
+        "plate": plate,
         "reference": there.reference or here.reference,
         "tags": " ".join(tags),
         "holder": there.holder or here.holder,

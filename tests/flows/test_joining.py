@@ -74,6 +74,18 @@ async def test_what_is_written_in_the_closed_one_is_not_sent_until_they_are_part
     assert (await cases.get(world.database, CaseNumber(1002))).merged_into is None
 
 
+@pytest.mark.parametrize(("plate", "title"), [("first", "second"), ("second", "first")])
+async def test_no_plate_comes_into_a_title_by_joining(world: World, plate: str, title: str) -> None:
+    """Names of rooms are not encrypted."""
+    _, first, second = await two_cases(world)
+    room = {"first": first, "second": second}
+    await world.says(JAN, room[title], "!titel Golf MAB 123")
+    await world.says(JAN, room[plate], "!kfz M-AB 123")
+    await world.says(JAN, second, "!verbinden 1001")
+    there = await cases.get(world.database, CaseNumber(1001))
+    assert (there.plate, there.label) == ("M-AB 123", "")
+
+
 async def test_a_code_that_the_customer_holds_opens_where_the_case_goes_on(world: World) -> None:
     _, first, second = await two_cases(world)
     await world.says(JAN, second, "!fertig")
