@@ -1,12 +1,13 @@
 """From an item to the flow that handles it."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from bot.domain.arrival import KEY_PATIENCE, Item, ItemKind, customer_lane
 from bot.domain.errors import Mistake, Refused
-from bot.domain.ids import DeskId, Lane
+from bot.domain.ids import DeskId, Lane, UserId
 from bot.domain.message import Forged, Message, NoKey, Untrusted
 from bot.domain.room import Room, RoomKind
 from bot.domain.throttle import Bucket, draw
@@ -176,13 +177,21 @@ class Dispatch:
             raise Refused("written in a room of ours that was given up", code="room_given_up")
         if room.ours:
             raise Hold("the room of a case is not recorded yet", retry_after_s=1.0)
-        if room.customer_id and room.membership == "join":
+        if room.customer_id:
             person = await rooms.user_of(self._around.database, room.customer_id)
-            if room.is_usable_by(person):
-                async with self._around.database.transaction() as tx:
-                    await welcome.adopt(tx, room.room_id, room.customer_id)
+            was_usable = item.sender == person and room.encrypted and room.is_one_to_one_with(person)
+            if room.is_usable_by(person) or was_usable:
+                await self._take_up(room, person)
                 raise Hold("the room has just become usable", retry_after_s=0.001)
         await welcome.say_unusable(self._around, item, room)
+
+    async def _take_up(self, room: Room, person: UserId) -> None:
+        """From now on it is a customer's; where they, or we, have left again they are read, and not answered."""
+        async with self._around.database.transaction() as tx:
+            if room.is_usable_by(person):
+                await welcome.adopt(tx, room.room_id, customer_of(room))
+            else:
+                await rooms.save(tx, replace(room, kind=RoomKind.CUSTOMER), known=room)
 
     async def _without_key(self, item: Item, missing: NoKey) -> None:
         waited = self._around.now() - item.arrived_at

@@ -310,6 +310,24 @@ async def comes_back(world: World, chat: RoomId) -> None:
     await world.passes(seconds=4)
 
 
+@pytest.mark.parametrize("who", [ANNA, ME])
+async def test_what_somebody_wrote_who_is_gone_before_we_looked_around_is_read_all_the_same(
+    world: World, who: UserId
+) -> None:
+    chat = await world.comes(ANNA, unhurried=False)
+    await world.writes(ANNA, chat, "Rufen Sie mich an: 0123")
+    world.server.rooms[chat].members[who] = "leave"
+    left = {"type": "m.room.member", "state_key": who, "sender": ANNA, "content": {"membership": "leave"}}
+    membership = "leave" if who == ME else "join"
+    await world.take_in(RoomUpdate(chat, membership, (left | {"event_id": "$left"},)))
+    world.later(minutes=11)  # so long the privacy text is tried
+    await world.run()
+    case = (await world.case_room(ANNA)).room_id
+    assert any(body.endswith("Rufen Sie mich an: 0123") for body in bodies(world, case))
+    await world.says(JAN, case, "Guten Tag")
+    assert bodies(world, case)[-1] == world.around.say("case.customer_gone")
+
+
 async def test_where_we_were_put_out_and_invited_again_the_customer_is_answered_again(world: World) -> None:
     chat = await world.chat(ANNA)
     await world.says(ANNA, chat, "Hallo")
