@@ -89,7 +89,9 @@ def _names_somebody(around: Surroundings, message: Message, besides: set[Any]) -
         return True
     names = "|".join(re.escape(user[1:].partition(":")[0]) for user in sorted(staff))
     at = "@\u200b?"  # `harmless` defuses what would ring for everybody
-    return re.search(rf"(?<![\w@.]){at}({names}|room)(?![\w-])", message.words, re.IGNORECASE) is not None
+    answers = [said for _, said in message.poll.answers] if message.poll else []
+    words = "\n".join([message.words, *answers])
+    return re.search(rf"(?<![\w@.]){at}({names}|room)(?![\w-])", words, re.IGNORECASE) is not None
 
 
 async def _is_internal(around: Surroundings, item: Item, target: EventId) -> bool:

@@ -170,6 +170,15 @@ async def test_a_thread_about_what_the_customer_wrote_goes_out_until_it_is_about
     assert shop.customer_sees()[-1] == "oder um zehn"
 
 
+async def test_polls_that_name_a_colleague_in_an_answer_are_held(shop: Shop) -> None:
+    answers = [{"id": name, "body": f"@{name}"} for name in ("jan", "eva")]
+    poll = {"m.poll.start": {"question": {"body": "Wer macht das?"}, "answers": answers}}
+    await shop.world.take(shop.case, shop.world.server.new_event(shop.case, JAN, "m.poll.start", poll))
+    await shop.world.run()
+    assert not any("Wer macht das?" in body for body in shop.customer_sees())
+    assert shop.question().startswith("🔒 nur fürs Team")
+
+
 async def test_captions_that_name_a_colleague_are_held(shop: Shop) -> None:
     file = {"url": "mxc://x/y", "key": {}, "iv": "", "hashes": {}, "v": "v2"}
     await shop.world.says(JAN, shop.case, "@eva welche ist es?", msgtype="m.image", filename="a.jpg", file=file)
