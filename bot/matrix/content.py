@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
+from bot.domain import command
 from bot.domain.ids import EventId, RoomId, UserId
 from bot.domain.message import WITH_FILE, Attachment, Kind, Message
 from bot.matrix.attachments import attachment_of, place_of
@@ -157,9 +158,11 @@ def _body(content: Json, form: Kind, relation: Json, *, replies: bool) -> str:
 
 
 def _caption(content: Json) -> str:
-    """The body of a file is its caption only if it is not the file's name (spec 1.10)."""
+    """The body of a file is its caption only if it is not the file's name (spec 1.10), or if it begins like a note."""
     body, name = content.get("body"), content.get("filename")
-    return body if isinstance(body, str) and isinstance(name, str) and body != name else ""
+    if not isinstance(body, str) or body == name:
+        return ""
+    return body if isinstance(name, str) or command.parse(body) else ""
 
 
 def _without_reply_fallback(text: str) -> str:

@@ -307,6 +307,7 @@ async def test_two_people_react_alike_and_one_takes_it_back(world: World) -> Non
     [
         {"msgtype": "m.image", "filename": "a.jpg", "file": FILE, "body": ". nur für uns"},
         {"msgtype": "m.image", "file": FILE, "body": "!geheim.jpg"},
+        {"msgtype": "m.image", "file": FILE, "body": ". nur für uns"},
         {"msgtype": "m.emote", "body": ". nur für uns"},
         {"msgtype": "m.notice", "body": "!nur für uns"},
         {"msgtype": "m.location", "geo_uri": "geo:1,1", "body": ". nur für uns"},
