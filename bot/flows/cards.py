@@ -93,7 +93,8 @@ async def keep_up(around: Surroundings, number: CaseNumber) -> None:
     if case.card_shown == case.card_revision or case.room_id is None or case.card_event is None:
         return
     await _edit(around, case, case.room_id, case.card_event, await case_card(around, case))
-    if case.inbox_event:
+    has_inbox = any(desk.id == case.desk for desk in around.rules.desks)  # that of a desk which is gone nobody reads
+    if case.inbox_event and has_inbox:
         await _edit(around, case, await inbox_of(around, case), case.inbox_event, await inbox_card(around, case))
     async with around.database.transaction() as tx:
         await cases.set_card_shown(tx, number, case.card_revision)

@@ -7,10 +7,11 @@ import pytest
 from bot.domain.errors import Fatal, Refused
 from bot.domain.ids import DeskId, RoomId, UserId
 from bot.domain.staff import Change
-from bot.flows import house, staffing
+from bot.flows import cards, house, staffing
 from bot.flows.surroundings import Desk, Rules
 from bot.store import arrivals, staff
 from tests.flows.fake import Crash, FakeRoom
+from tests.flows.shown import shown
 from tests.flows.world import ANNA, CHEF, EVA, JAN, ME, RULES, World
 
 TOM = UserId("@tom:example.org")
@@ -249,6 +250,18 @@ async def test_a_closed_case_that_opens_again_calls_in_whoever_answers_it_now(wo
     await world.says(ANNA, chat, "noch etwas")
     assert case.texts()[-2] == "noch etwas"
     assert {user for user, membership in case.members.items() if membership == "invite"} == {JAN, EVA}
+
+
+async def test_the_card_of_a_case_whose_desk_is_gone_is_not_edited_in_another_inbox(world: World) -> None:
+    """It is not there: as an edit of nothing each change would be a new message."""
+    world.rule(desks=(*RULES.desks, Desk(PARTS, "Teile", (EVA,), keywords=("Dichtung",))))
+    await world.set_up()
+    await world.says(ANNA, await world.chat(ANNA), "Dichtung")
+    world.rule(desks=RULES.desks)
+    await world.says(EVA, (await world.case_room(ANNA)).room_id, "!ich")
+    await cards.keep_up(world.around, (await world.case(ANNA)).number)
+    assert "Zuständig: @eva:example.org" in shown(await world.case_room(ANNA))[0].body
+    assert world.made("inbox:annahme")[0].texts() == []
 
 
 async def test_a_newcomer_is_invited_to_the_cases_of_a_desk_that_is_gone(world: World) -> None:
