@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from bot.domain.arrival import staff_lane
+from bot.domain.arrival import ItemKind, customer_lane, staff_lane
 from bot.domain.case import Case, CaseState
 from bot.domain.errors import Mistake, Refused
 from bot.domain.ids import DeskId, UserId
@@ -100,7 +100,9 @@ async def carry_over(order: Order, told: str) -> None:
         await cases.set_desk(tx, case.number, moved.desk, card)
         await cases.change(tx, case.number, holder=moved.holder)
         await rooms.set_desk(tx, room, moved.desk)
-        await states.start_clock(tx, around, await cases.get(tx, case.number))  # by the hours that hold there
+        # By the hours that hold there, also what waits already.
+        await states.start_clock(tx, around, await cases.get(tx, case.number))
+        await arrivals.look_again(tx, customer_lane(case.customer_id), ItemKind.ESCALATION, around.now())
         newcomers = set(around.rules.desk(moved.desk).members) - set(await rooms.present(tx, room))
         await staffing.add_settling(tx, around, around.rules, newcomers, item.id)
         await arrivals.finish(tx, item)

@@ -61,6 +61,17 @@ async def test_customers_wait_in_the_open_time_of_their_desk(shop: World) -> Non
     ]
 
 
+async def test_a_case_that_is_handed_over_is_called_for_in_the_open_time_of_its_new_desk(shop: World) -> None:
+    """It came on a Saturday, when only the new desk is open."""
+    shop.rule(desks=(DESKS[0], replace(DESKS[1], hours=SATURDAYS)), escalation=(timedelta(minutes=15),))
+    shop.time = datetime(2026, 3, 7, 8, 0, tzinfo=UTC)
+    await shop.says(ANNA, await shop.chat(ANNA), "Hallo")
+    room = await shop.case_room(ANNA)
+    await shop.says(JAN, room.room_id, "!an werkstatt")
+    await shop.passes(minutes=16)
+    assert room.texts()[-1].startswith("🔔 @tom")
+
+
 async def test_what_is_put_off_until_tomorrow_rings_when_the_desk_opens(shop: World) -> None:
     await shop.says(ANNA, await shop.chat(ANNA), "Reifen")
     room = await shop.case_room(ANNA)
