@@ -47,10 +47,9 @@ async def turn(tx: Tx, around: Surroundings, number: CaseNumber, happened: Turn)
 
 
 async def _call_in(tx: Tx, around: Surroundings, case: Case) -> Sequence[Lane]:
-    """A case opens again in whose room nobody is by now that answers it, as when its desk was removed: invite them."""
-    people = around.rules.desk(case.desk).members
-    if case.room_id is None or set(people) & set(await rooms.present(tx, case.room_id)):
-        return []
+    """A case opens again: invite those of its desk who are not in its room, newcomers and who had left it."""
+    here = await rooms.present(tx, case.room_id) if case.room_id else ()
+    people = sorted(set(around.rules.desk(case.desk).members) - set(here))
     await staffing.add_settling(tx, around, around.rules, people, f"open {case.number} {around.now().isoformat()}")
     return [staff_lane(user) for user in people]
 

@@ -252,6 +252,17 @@ async def test_a_closed_case_that_opens_again_calls_in_whoever_answers_it_now(wo
     assert {user for user, membership in case.members.items() if membership == "invite"} == {JAN, EVA}
 
 
+async def test_who_tidied_a_closed_case_away_is_there_when_it_opens_again(world: World) -> None:
+    chat = await world.chat(ANNA)
+    await world.says(ANNA, chat, "Hallo")
+    case = await world.case_room(ANNA)
+    await world.joins(JAN, case.room_id)
+    await world.says(JAN, case.room_id, "!zu")
+    case.members[EVA] = "leave"
+    await world.says(ANNA, chat, "noch etwas")
+    assert case.members[EVA] == "invite"
+
+
 async def test_the_card_of_a_case_whose_desk_is_gone_is_not_edited_in_another_inbox(world: World) -> None:
     """It is not there: as an edit of nothing each change would be a new message."""
     world.rule(desks=(*RULES.desks, Desk(PARTS, "Teile", (EVA,), keywords=("Dichtung",))))
