@@ -23,7 +23,7 @@ async def confirm(around: Surroundings, item: Item) -> None:
     if item.plan is None:
         room = await _room_of(around, item, person) if is_for_customer else None
         async with around.database.transaction() as tx:
-            case = await cases.latest_of(tx, person)
+            case = await cases.current_of(tx, person)
             plan = {"room": room, "staff": case.room_id if case else None, "text": _confirmation(around, item)}
             notice = is_for_customer and room and shows_itself
             plan |= await first_contact.planned(tx, around, item, person) if notice else {}

@@ -60,7 +60,7 @@ async def _add_change(
 
 async def tell(around: Surroundings, item: Item) -> None:
     """Put the line about a customer's new identity into their case."""
-    case = await cases.latest_of(around.database, item.body["customer"])
+    case = await cases.current_of(around.database, item.body["customer"])
     if case and case.room_id:
         item = await around.planned(item, {"room": case.room_id})
         assert item.plan is not None
@@ -91,7 +91,7 @@ async def share_again(around: Surroundings, user: UserId, digest: str) -> None:
 async def announce_unreached(around: Surroundings, room_id: RoomId, session_id: str) -> None:
     """No app of a customer could be reached with the key of what we wrote: staff hear that it will be read later."""
     room = await rooms.find(around.database, room_id)
-    case = await cases.latest_of(around.database, room.customer_id) if room and room.customer_id else None
+    case = await cases.current_of(around.database, room.customer_id) if room and room.customer_id else None
     if room and room.kind is RoomKind.CUSTOMER and case and case.room_id:
         body = {"text": "case.not_yet_readable", "values": {}}
         await _add(around, ItemKind.ALARM, ("unreached", session_id), case.room_id, body)

@@ -27,7 +27,7 @@ async def _in_customer_room(around: Surroundings, item: Item, room: Room, user: 
     """Say in the case room why an answer would not reach the customer, or not only the customer."""
     assert room.customer_id is not None
     person = await rooms.user_of(around.database, room.customer_id)
-    case = await cases.latest_of(around.database, room.customer_id)
+    case = await cases.current_of(around.database, room.customer_id)
     current = await rooms.customer_room(around.database, room.customer_id)
     if case is None or case.room_id is None or current != room.room_id or room.is_usable_by(person):
         return

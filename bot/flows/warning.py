@@ -141,7 +141,7 @@ async def _say_unreadable(around: Surroundings, item: Item, room: Room, missing:
     name = "customer.unreadable" if to_customer else "case.unreadable_from_staff"
     text = await around.say_in(room.room_id, name)
     await around.send(item, "sentence", room.room_id, Outgoing(text, notice=not to_customer))
-    case = await cases.latest_of(around.database, room.customer_id) if room.customer_id else None
+    case = await cases.current_of(around.database, room.customer_id) if room.customer_id else None
     if to_customer and case and case.room_id:
         await around.send(
             item, "staff", case.room_id, Outgoing(around.say_at(case.desk, "case.unreadable"), notice=True)

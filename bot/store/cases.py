@@ -67,6 +67,19 @@ async def latest_of(reader: Reader, customer: CustomerId) -> Case | None:
     return await _first(reader, "customer_id = ? ORDER BY number DESC", customer)
 
 
+async def current_of(reader: Reader, customer: CustomerId) -> Case | None:
+    """Return the case in which staff look after a customer: what the customer writes next goes there, too.
+
+    The open one that was last touched, else the newest of these, else the newest closed one that does not go on
+    elsewhere; one whose room is not made yet comes last.
+    """
+    order = (
+        "room_id IS NULL, state = 'closed', merged_into IS NOT NULL,"
+        " CASE WHEN state != 'closed' THEN touched_at END DESC, number DESC"
+    )
+    return await _first(reader, f"customer_id = ? ORDER BY {order}", customer)
+
+
 async def find(reader: Reader, number: CaseNumber) -> Case | None:
     """Return a case that a person named."""
     return await _first(reader, "number = ?", number)

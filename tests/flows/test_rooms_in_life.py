@@ -7,8 +7,8 @@ import pytest
 
 from bot.domain.case import CaseState
 from bot.domain.errors import Refused
-from bot.domain.ids import CaseNumber, RoomId, UserId
-from bot.flows import choosing, stuck
+from bot.domain.ids import CaseNumber, RoomId, SessionId, UserId
+from bot.flows import choosing, identities, stuck
 from bot.flows.intake import RoomUpdate
 from bot.store import arrivals, cases, rooms
 from tests.flows.shown import only, shown
@@ -87,6 +87,25 @@ async def test_without_an_answer_the_message_goes_to_the_newest_case(world: Worl
         await arrivals.wake_due(tx, world.now())
     await world.run()
     assert bodies(world, second)[-1] == "Wann fertig?"
+
+
+@pytest.mark.parametrize("ends", ["!zu", "!verbinden 1001"])
+async def test_what_staff_have_to_know_is_told_where_they_work(world: World, ends: str) -> None:
+    """The newest case may be closed, or joined with another, and its room put away."""
+    chat, first, second = await two_open_cases(world)
+    await world.says(JAN, second, ends)
+    quiet = bodies(world, second)
+    await world.says(ANNA, chat, "STOPP mit der Reparatur")
+    world.server.missing_keys.add(SessionId("lost"))
+    await world.writes(ANNA, chat, "?", session="lost")
+    await world.passes(seconds=11)
+    await world.passes(seconds=61)
+    await identities.announce_change(world.around, ANNA, "another")
+    await world.run()
+    await leaves(world, ANNA, chat)
+    signs = [body.split()[0] for body in bodies(world, first)[-4:]]
+    assert signs == ["🚫", "⚠️", "🔑", "⚠️"]
+    assert bodies(world, second) == quiet
 
 
 async def test_a_message_is_moved_to_another_case_of_the_same_customer(world: World) -> None:
