@@ -64,10 +64,10 @@ async def answering_for(around: Surroundings, desks: Iterable[DeskId]) -> list[D
     return sorted(desk for desk in known if around.rules.desk(desk).id in theirs)
 
 
-async def _inheriting(tx: Tx, rules: Rules) -> frozenset[UserId]:
+async def _inheriting(around: Surroundings, rules: Rules) -> frozenset[UserId]:
     """Return who answers the open cases of desks that the admin has removed, and may not be in their rooms."""
-    gone = sorted(await cases.desks(tx) - {desk.id for desk in rules.desks})
-    is_left = gone and await cases.count_open(tx, gone)
+    gone = sorted(await cases.desks(around.database) - {desk.id for desk in rules.desks})
+    is_left = gone and await cases.count_open(around.database, gone)
     return frozenset(rules.desk(gone[0]).members if is_left else ())
 
 
@@ -86,6 +86,7 @@ async def announce(around: Surroundings) -> None:
     if admin_room is None:
         return
     came, gone = await _moved(around)
+    heirs = await _inheriting(around, around.rules)
     name = f"start {around.now().isoformat()}"
     difference = derived_item_id(around.key, "moves", *sorted(came), "/", *sorted(gone))  # it names nobody
     async with around.database.transaction() as tx:
@@ -94,7 +95,7 @@ async def announce(around: Surroundings) -> None:
             await tell_moves(tx, around, admin_room, came, gone, name=name)
         await facts.put(tx, facts.STAFF_TOLD, difference)
         await cases.release_others(tx, around.rules.staff)
-        await add_settling(tx, around, around.rules, came | await _inheriting(tx, around.rules), name)
+        await add_settling(tx, around, around.rules, came | heirs, name)
 
 
 async def _moved(around: Surroundings) -> tuple[frozenset[UserId], frozenset[UserId]]:
@@ -163,14 +164,13 @@ async def take_over(
     name = around.now().isoformat()
     async with around.changing:
         before, rules = around.rules, in_force(configured, await staff.changes(around.database))
-        moved = changed_between(before, rules)
+        moved = changed_between(before, rules) | await _inheriting(around, rules)
         async with around.database.transaction() as tx:
             admin_room = await rooms.place(tx, "admin")
             if admin_room:
                 await add_alarm(tx, around, admin_room, text, values, name=name)
                 came, gone = rules.staff - before.staff, before.staff - rules.staff
                 await tell_moves(tx, around, admin_room, came, gone, name=name)
-            moved |= await _inheriting(tx, rules)
             await add_settling(tx, around, rules, moved, f"reload {name}")
             freed = await cases.release_others(tx, rules.staff)
         around.obey(rules, texts)
