@@ -135,15 +135,26 @@ async def carrying_a_file(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "* zweite", **new, **{"m.relates_to": {"rel_type": "m.replace", "event_id": first}})
 
 
-async def choosing(world: World, chat: RoomId) -> None:
-    """Two cases are open; the customer is asked, answers, and staff move the message to the other case."""
+async def among_cases(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "erste")
     first = (await world.case_room(ANNA)).room_id
     await world.says(JAN, first, "!zu")
     world.later(days=30)
     await world.says(ANNA, chat, "andere Sache")
     await world.says(JAN, first, "!auf")
+
+
+async def choosing(world: World, chat: RoomId) -> None:
+    """Two cases are open; the customer is asked, answers, and staff move the message to the other case."""
+    await among_cases(world, chat)
     await world.writes(ANNA, chat, "wozu auch immer")
+    await world.writes(ANNA, chat, "1002")
+
+
+async def wishing_among_cases(world: World, chat: RoomId) -> None:
+    """Two cases are open, and what waits for the number is answered by the bot itself."""
+    await among_cases(world, chat)
+    await world.writes(ANNA, chat, "English")
     await world.writes(ANNA, chat, "1002")
 
 
@@ -485,6 +496,7 @@ async def choosing_a_language(world: World, chat: RoomId) -> None:
 
 STORIES = [
     choosing_a_language,
+    wishing_among_cases,
     asking_about_one_case,
     asking_at_close,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
