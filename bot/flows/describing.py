@@ -3,11 +3,12 @@
 Names of rooms are not encrypted: a plate never comes into one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bot.domain.case import Case
 from bot.domain.errors import Mistake
+from bot.domain.ids import CaseNumber
 from bot.flows.orders import Order, answer
 from bot.flows.surroundings import Surroundings
 from bot.store import cases
@@ -45,11 +46,12 @@ async def title(order: Order) -> None:
 
 
 async def plate(order: Order) -> None:
-    """`!kfz M-AB 123`. A title that holds this plate goes."""
+    """`!kfz M-AB 123`. A title of this customer's that holds this plate goes, in whichever case."""
     value = _value(order.rest)
-    drops = value is not None and holds(order.in_case.label, value)
-    more = {"label": ""} if drops else {}
-    await _keep(order, "plate", order.in_case.plate, value and value.upper(), order.say("describing.plate"), **more)
+    theirs = await cases.all_of(order.around.database, order.in_case.customer_id)
+    drops = [case.number for case in theirs if value and holds(case.label, value)]
+    plate = value and value.upper()
+    await _keep(order, "plate", order.in_case.plate, plate, order.say("describing.plate"), untitles=drops)
 
 
 async def reference(order: Order) -> None:
@@ -78,13 +80,15 @@ async def tag(order: Order) -> None:
     await answer(order, order.say("describing.is", what=order.say("describing.tags"), value=shown), said=said)
 
 
-async def _keep(order: Order, column: str, before: str, value: str | None, what: str, **more: str) -> None:
+async def _keep(
+    order: Order, column: str, before: str, value: str | None, what: str, *, untitles: Sequence[CaseNumber] = ()
+) -> None:
     """Say and remember it; None: only say what is there."""
     shown = (before if value is None else value) or order.say("describing.nothing")
     reply = order.say("describing.is", what=what, value=shown)
-    if more:
+    if untitles:
         reply += "\n" + order.say("describing.title_dropped")
-    await answer(order, reply, said={} if value is None else {column: value, **more})
+    await answer(order, reply, said={} if value is None else {column: value}, untitles=untitles)
 
 
 def _value(rest: str) -> str | None:

@@ -52,11 +52,12 @@ class Order:
 async def answer(order: Order, reply: str, html: str | None = None, **effects: Any) -> None:
     """Plan the reply and what comes of the command, say it, and commit.
 
-    `effects`: the `turn` of the case, what staff say of it (`said`), whom it `accepts` in a room, whose rooms have to
-    follow (`settles`), and whether the customer may be asked for a consent now (`asks`).
+    `effects`: the `turn` of the case, what staff say of it (`said`), which cases lose their title (`untitles`), whom it
+    `accepts` in a room, whose rooms have to follow (`settles`), and whether the customer may be asked for a consent now
+    (`asks`).
     """
     around, case = order.around, order.case
-    nothing: dict[str, Any] = {"turn": None, "accepts": [], "said": {}, "settles": [], "asks": False}
+    nothing: dict[str, Any] = {"turn": None, "accepts": [], "said": {}, "settles": [], "asks": False, "untitles": []}
     item = await around.planned(order.item, {**nothing, "reply": reply, "html": html, **effects})
     assert item.plan is not None
     said = Outgoing(item.plan["reply"], html=item.plan["html"], notice=True)
@@ -69,11 +70,13 @@ async def answer(order: Order, reply: str, html: str | None = None, **effects: A
             lanes = await states.turn(tx, around, case.number, Turn(item.plan["turn"]))
         if case and item.plan.get("asks"):
             lanes = [*lanes, *await asking_at_close.add(tx, around, item, case)]
+        for number in item.plan.get("untitles", ()):
+            await cases.change(tx, number, label="")
         for accepted_room, user in item.plan["accepts"]:
             await rooms.accept(tx, accepted_room, user)
         await staffing.add_settling(tx, around, around.rules, item.plan["settles"], item.id)
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed([*lanes, *map(staff_lane, item.plan["settles"])])
     around.bookkeeping.room_changed(item.room_id)
-    if case:
-        around.bookkeeping.case_changed(case.number)
+    for number in ([case.number] if case else []) + list(item.plan.get("untitles", ())):
+        around.bookkeeping.case_changed(number)

@@ -86,6 +86,16 @@ async def test_no_plate_comes_into_a_title_by_joining(world: World, plate: str, 
     assert (there.plate, there.label) == ("M-AB 123", "")
 
 
+async def test_a_plate_is_in_no_title_of_the_same_customer(world: World) -> None:
+    _, first, second = await two_cases(world)
+    await world.says(JAN, first, "!titel Golf MAB 123")
+    await world.says(JAN, second, "!titel Hupe")
+    await world.says(JAN, second, "!kfz M-AB 123")
+    labels = [(await cases.get(world.database, CaseNumber(number))).label for number in (1001, 1002)]
+    assert labels == ["", "Hupe"]
+    assert world.around.say("describing.title_dropped") in said(world, second)[-1]
+
+
 async def test_a_code_that_the_customer_holds_opens_where_the_case_goes_on(world: World) -> None:
     _, first, second = await two_cases(world)
     await world.says(JAN, second, "!fertig")
