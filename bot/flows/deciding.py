@@ -34,15 +34,15 @@ async def decided(
         return young
     question, answer = await _answered(tx, around, person, message)
     if question is None or question.customer != person:
-        return await asking.wished(tx, around, item, person, message)
+        unheard = await _bare_yes(tx, around, item, person, message)
+        return unheard or await asking.wished(tx, around, item, person, message)
     if answer is Answer.YES and question.is_open and await _may_say_yes(tx, around, item, question, message):
         return await _say_yes(tx, around, item, question, message)
     if answer is Answer.NO and question.is_open:
         return await _say_no(tx, around, item, question, message)
-    if message.kind is Kind.POLL_VOTE or question.unclear or question.state == "decided":
+    if message.kind is Kind.POLL_VOTE or question.state == "decided":
         return None
-    await questions.set_unclear(tx, question.id)
-    return {"also": around.privacy.text("consent_unclear", question.language).filled()}
+    return await _unclear(tx, around, item, question)
 
 
 async def _answered(
@@ -62,6 +62,30 @@ async def _answered(
         return await questions.open_of(tx, person, purpose), Answer.YES
     said = consent.withdrawal_in(message.body, words_of(around)) if message.body.strip().startswith("!") else None
     return (await questions.open_of(tx, person, said.purpose), Answer.NO) if said and said.purpose else (None, None)
+
+
+async def _bare_yes(
+    tx: Tx, around: Surroundings, item: Item, person: CustomerId, message: Message
+) -> dict[str, Any] | None:
+    """A yes-word that replies to nothing agrees to nothing, and is no answer to us once staff wrote something newer."""
+    if message.kind is not Kind.TEXT or message.replies_to or consent.answer_in(message.body) is not Answer.YES:
+        return None
+    question = await questions.open_of(tx, person)
+    if question is None or question.text_event is None or question.room_id != item.room_id:
+        return None
+    if not _in_time(around, item, question) or await questions.is_followed(tx, question, item.position):
+        return None
+    return await _unclear(tx, around, item, question)
+
+
+async def _unclear(tx: Tx, around: Surroundings, item: Item, question: Question) -> dict[str, Any]:
+    """Nothing goes on record. Staff see that beside each such message; the customer is told once for each question."""
+    assert around.privacy is not None
+    plan = {"uncounted": question.id}
+    if question.unclear or not await around.may_answer(tx, item, question.customer, "also"):
+        return plan
+    await questions.set_unclear(tx, question.id)
+    return plan | {"also": around.privacy.text("consent_unclear", question.language).filled()}
 
 
 async def _young(
@@ -90,11 +114,15 @@ async def _may_say_yes(tx: Tx, around: Surroundings, item: Item, question: Quest
     purpose = around.privacy.purposes.get(question.purpose)
     if purpose is None or not purpose.needs_consent:
         return False
-    in_time = item.arrived_at <= period(around, "question").after(question.asked_at)
+    in_time = _in_time(around, item, question)
     current = around.privacy.question(question.purpose, question.language).sha256 == question.sha256
     taken_back = await consents.withdrawn_after(tx, item, question.customer, question.purpose)
     young = await consents.is_under_age(tx, question.customer)
     return message.encrypted and in_time and current and not taken_back and not young
+
+
+def _in_time(around: Surroundings, item: Item, question: Question) -> bool:
+    return item.arrived_at <= period(around, "question").after(question.asked_at)
 
 
 async def _say_yes(tx: Tx, around: Surroundings, item: Item, question: Question, message: Message) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from bot.flows import (
 )
 from bot.flows.copying import CARRIED, FileNotCarried
 from bot.flows.intake import customer_of
+from bot.flows.posing import title
 from bot.flows.surroundings import Surroundings
-from bot.store import arrivals, cases, desk_questions, links, rooms
+from bot.store import arrivals, cases, desk_questions, links, questions, rooms
 from bot.store.database import Tx
 
 WORDLESS = frozenset({"nothing", "react", "delete"})
@@ -287,6 +288,7 @@ async def _copy(around: Surroundings, item: Item, case: Case, message: Message) 
     marks = (
         flag,
         unnoticed,
+        await _uncounted_mark(around, item, desk),
         await _guest_mark(around, item, desk),
         await copying.late_mark(around, item, room, message),
     )
@@ -315,6 +317,14 @@ async def _copy(around: Surroundings, item: Item, case: Case, message: Message) 
         said = await around.say_in(item.room_id, "customer.file_not_carried")
         await around.send(item, "file_not_carried", item.room_id, Outgoing(said, notice=True))
         return copy, ()
+
+
+async def _uncounted_mark(around: Surroundings, item: Item, desk: DeskId) -> str:
+    """Return the line for staff that a customer's words look like a yes to an open question, and are none."""
+    if not (item.plan and item.plan.get("uncounted")):
+        return ""
+    question = await questions.get(around.database, item.plan["uncounted"])
+    return around.say_at(desk, "case.uncounted", purpose=title(around, question))
 
 
 async def _guest_mark(around: Surroundings, item: Item, desk: DeskId) -> str:

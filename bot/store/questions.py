@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from bot.domain.consent import ANY_CASE, Asked
+from bot.domain.consent import ANY_CASE, Asked, Position
 from bot.domain.ids import CaseNumber, CustomerId, EventId, ItemId, RoomId
 from bot.domain.purpose import PurposeId
 from bot.store.database import Database, Row, Tx, from_ms, to_ms
@@ -111,6 +112,22 @@ async def open_of(reader: Reader, customer: CustomerId, purpose: PurposeId | Non
         *(customer, purpose),
     )
     return _question(row) if row else None
+
+
+FOLLOWED: Final = (
+    "SELECT 1 FROM questions q JOIN cases asked ON asked.number = q.case_number"
+    " JOIN arrivals asks ON asks.id = q.item_id"
+    " JOIN cases theirs ON theirs.customer_id = asked.customer_id"
+    " JOIN arrivals wrote ON wrote.room_id = theirs.room_id AND wrote.kind = 'event'"
+    " AND (wrote.seq, wrote.sub) > (asks.seq, asks.sub) AND (wrote.seq, wrote.sub) < (?2, ?3)"
+    " JOIN copy_links copied ON copied.source_event = wrote.id"
+    " AND copied.target_room = q.room_id AND copied.relation = 'copy' WHERE q.id = ?1 LIMIT 1"
+)
+
+
+async def is_followed(reader: Reader, question: Question, before: Position) -> bool:
+    """Tell whether something that staff wrote went into the chat of a question after it, and before this position."""
+    return await reader.one(FOLLOWED, question.id, *before) is not None
 
 
 async def all_open(reader: Reader) -> list[Question]:

@@ -118,6 +118,12 @@ def ours(world: World, room: RoomId) -> list[str]:
     return [message.body for message in shown(world.server.rooms[room]) if message.sender == ME]
 
 
+async def counted(world: World, words: str, user: UserId = ANNA) -> list[bool]:
+    """For each time that staff got these words of a customer: whether nothing beside them says that they are no yes."""
+    texts = (await world.case_room(user)).texts()
+    return ["Zählt nicht als Zustimmung" not in text for text in texts if text.splitlines()[-1] == words]
+
+
 def types(world: World, room: RoomId) -> Sequence[str]:
     return [event["type"] for event in world.server.rooms[room].events if event["sender"] == ME]
 

@@ -372,6 +372,14 @@ async def agreeing(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "!beleg")
 
 
+async def agreeing_to_nothing(world: World, chat: RoomId) -> None:
+    """A customer who was asked just writes yes, which counts as nothing, and writes it again."""
+    await asking_for_consent(world, chat)
+    await world.run()
+    await world.writes(ANNA, chat, "Ja")
+    await world.writes(ANNA, chat, "Ja!")
+
+
 async def sending_news(world: World, chat: RoomId) -> None:
     """An admin sends news to the one who agreed, and staff ask for something that nobody agreed to."""
     await agreeing(world, chat)
@@ -499,6 +507,7 @@ STORIES = [
     wishing_among_cases,
     asking_about_one_case,
     asking_at_close,
+    agreeing_to_nothing,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, hurrying, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering),
     reopening,

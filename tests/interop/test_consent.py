@@ -122,8 +122,11 @@ async def a_vote(day: Day) -> str:
     replied_to = (poll["content"].get("m.relates_to") or poll["wire_content"]["m.relates_to"])["m.in_reply_to"]
     assert replied_to["event_id"] == question["event_id"]
 
-    await anna.command("text", room_id=chat, body="ok", reply_to=question["event_id"])
+    await anna.command("text", room_id=chat, body="Ja")
     await customer.next("nicht sicher als Zustimmung", room=chat)
+    await mechanic.next("Zählt nicht als Zustimmung zu „Angebote und Neuigkeiten“", room=case)
+    await anna.command("text", room_id=chat, body="ok", reply_to=question["event_id"])
+    await mechanic.next("Zählt nicht als Zustimmung zu „Angebote und Neuigkeiten“", room=case)
     yes = await vote(anna, chat, poll["event_id"], "yes")
     given = await customer.next("Danke. Gespeichert", room=chat)
     await customer.next("", kind=f"{POLL}.end", room=chat)
