@@ -147,7 +147,7 @@ async def _ready(day: Day) -> None:
     await day.orders(eva, "1005", "!zu", "Vorgang geschlossen")
     await day.is_called(eva, "1005", "✅ 1005")
     await day.orders(eva, "1005", "!fragen neuigkeiten", "❓ Gefragt")
-    question = await told.arrives(fatma, "Antworten Sie direkt auf diese Nachricht")
+    question = await told.arrives(fatma, "Tippen Sie unten auf Ja oder Nein")
     await told.polls(fatma, question)
     await told.writes(fatma, day.rooms["Fatma"], "Ja", replies_to=question)
     await told.arrives(fatma, "Prüfzeichen")

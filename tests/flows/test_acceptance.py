@@ -726,7 +726,7 @@ async def test_customers_see_what_they_agreed_to(world: World) -> None:
     for word in ("!einwilligungen", "!meine"):
         await says(world, ANNA, chat, word)
         listed = ours(world, chat)[-1]
-        assert "Angebote und Neuigkeiten: Ja seit 02.03.2026 (Fassung 1.1" in listed
+        assert "Angebote und Neuigkeiten: Ja seit 02.03.2026 (Fassung 2.1" in listed
     await says(world, ANNA, chat, "!consents")
     assert ours(world, chat)[-1].startswith("Your consents:")
 
@@ -789,7 +789,7 @@ async def test_ac_07_a_yes_can_be_shown_with_everything_that_was_said(world: Wor
     assert told == (text, poll, yes, chat, ANNA, how)
     assert (said["language"], said["text_version"], said["written_at"]) == (
         "de",
-        "1.1",
+        "2.1",
         world.now().isoformat(timespec="milliseconds"),
     )
     assert said["words"] == {"reply": "Ja.", "vote": "yes", "command": "!ja neuigkeiten"}[how]

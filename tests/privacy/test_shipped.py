@@ -71,7 +71,7 @@ def test_each_question_says_all_that_makes_a_consent_informed(language: str) -> 
         assert words.recipients in text or "{recipient}" in text
         assert f"{word}." in text or f"{word} " in text
         assert "16" in text
-        assert "(Fassung 1.1)" in text or "(version 1.1)" in text
+        assert "(Fassung 2.1)" in text or "(version 2.1)" in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
