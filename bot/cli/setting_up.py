@@ -19,7 +19,7 @@ from bot.cli.common import (
 from bot.domain.errors import Fatal
 from bot.domain.texts import TextsDiffer
 from bot.kit.answers import QUESTIONS, answers_from, missing, remembered
-from bot.kit.writing import Written, next_steps, write
+from bot.kit.writing import Written, next_steps, require_accounts, write
 from bot.privacy.pages import PAGE_FILES, RECORD_FILES, Pages
 from bot.resources import resource_dir
 from bot.settings import Settings, SettingsProblems, load_settings, load_texts
@@ -83,6 +83,8 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
                 out.print(f"[yellow]•[/yellow] {escape(problem)}", soft_wrap=True)
             else:
                 answers[question.name] = answer
+        if question.name == "kit":
+            require_accounts(answers["kit"])  # before anybody answers the rest for nothing
     return answers
 
 

@@ -10,7 +10,7 @@ import pwd
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,7 +90,7 @@ def write(answers: Answers, folder: Path) -> Iterator[Written]:
         return
     files = {"bot/botschaft.toml": text, REMEMBERED: _answers_text(answers)} | rendered(answers, folder)
     services = [service for service in SERVICES if answers.kit in service.owner]
-    _require_accounts(owner for service in services if isinstance(owner := service.owner[answers.kit], str))
+    require_accounts(answers.kit)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for service in services:
         for name, mode in service.folders.items():
@@ -104,6 +104,21 @@ def write(answers: Answers, folder: Path) -> Iterator[Written]:
             yield _keep_secret(folder / service.name / name, make, service.owner[answers.kit])
     if answers.kit == "compose":
         yield _keep_secret(folder / "synapse/pgpass", lambda: _pgpass(folder), SERVICES[1].owner["compose"])
+
+
+def require_accounts(kit: str) -> None:
+    """Stop before the first file, because a half-owned folder would not be noticed by a second run.
+
+    Raises:
+        Fatal: accounts of this kit are missing on this machine, where files would be given to them.
+    """
+    if os.geteuid() != 0:
+        return
+    names = [owner for service in SERVICES for kind, owner in service.owner.items() if kind == kit]
+    known = {account.pw_name for account in pwd.getpwall()}
+    if absent := [name for name in names if isinstance(name, str) and name not in known]:
+        commands = "; ".join(f"useradd --system --user-group {name}" for name in absent)
+        raise Fatal(f"Accounts are missing here. Make them first: {commands}. Nothing was written.")
 
 
 def next_steps(answers: Answers, folder: Path) -> Iterator[str]:
@@ -121,16 +136,6 @@ def next_steps(answers: Answers, folder: Path) -> Iterator[str]:
                 folders = " ".join(str(folder / name) for name in service.folders if "/" not in name)
                 yield f"Next, as root, because you are not: chown -R {owner}:{owner} {folders}"
     yield f"Next: docs/start.md, where the files in {folder} are used."
-
-
-def _require_accounts(names: Iterable[str]) -> None:
-    """Stop before the first file, because a half-owned folder would not be noticed by a second run."""
-    if os.geteuid() != 0:
-        return
-    known = {account.pw_name for account in pwd.getpwall()}
-    if absent := [name for name in names if name not in known]:
-        commands = "; ".join(f"useradd --system --user-group {name}" for name in absent)
-        raise Fatal(f"Accounts are missing here. Make them first: {commands}. Nothing was written.")
 
 
 def _judged(text: str, path: Path) -> Settings:

@@ -256,6 +256,25 @@ def test_on_a_terminal_everything_is_asked_until_it_is_right(
     }
 
 
+@pytest.mark.parametrize(("typed", "words"), [("systemd\n", []), ("", ["--kit", "systemd"])])
+def test_missing_accounts_are_told_before_anything_else_is_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    words: list[str],
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwall", list)
+
+    assert run(monkeypatch, typed, *words, "--folder", str(tmp_path)) == 1
+
+    printed = capsys.readouterr()
+    assert "useradd --system --user-group botschaft; useradd --system --user-group synapse" in printed.err
+    assert "The name of your business" not in printed.out
+    assert tree(tmp_path) == {}
+
+
 def test_a_second_run_remembers_the_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
