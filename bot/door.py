@@ -39,6 +39,11 @@ NO_PAGE: Final = (
     "A token is of use only with a page to register at: set door.web_client to the address of your Element Web, or "
     "make a ready account with --account."
 )
+NO_CODE: Final = (
+    "No code was made, because only a server administrator can make one, and homeserver.admin_token_file is not there. "
+    "Put the access token of one into it (docs/customers.md says how), and try again. Until then make an account on "
+    "the server; --account prints a slip with lines for its name and first password. Nothing was printed."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +89,19 @@ def languages_of(settings: Settings, wanted: Sequence[str]) -> list[str]:
 
 
 async def let_in(settings: Settings, gift: Gift | None, language: str) -> Ticket:
-    """Make an account or a token, and return what the customer needs. Without an administrator there is nothing in it.
+    """Make an account or a token, and return what the customer needs. Without an administrator no account is in it.
 
     Raises:
         Fatal: with the sentence for who asked; nothing was made.
     """
     admin, door = admin_of(settings), door_of(settings)
+    wanted = gift or door.gives
+    if admin is None and wanted is Gift.TOKEN:
+        raise Fatal(NO_CODE)
     if admin is None:
         return Ticket(Gift.NOTHING)
     try:
-        if (gift or door.gives) is Gift.TOKEN:
+        if wanted is Gift.TOKEN:
             return await _token(admin, door, language)
         return await _account(admin, door, language)
     except Refused as error:

@@ -496,6 +496,25 @@ def test_without_an_administrator_the_slip_is_printed_with_lines_to_write_on(
     assert slip.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("by_option", [True, False])
+def test_without_an_administrator_there_is_no_slip_for_a_code(
+    botschaft: Botschaft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_option: bool
+) -> None:
+    botschaft(*INIT)
+    if not by_option:
+        monkeypatch.setenv("BOTSCHAFT_DOOR__GIVES", "token")
+        monkeypatch.setenv("BOTSCHAFT_DOOR__WEB_CLIENT", "https://chat.example.de")
+
+    ended = botschaft("customer", "new", *(["--token"] if by_option else []))
+
+    assert ended.code == 1
+    assert "No code was made" in ended.err
+    assert "homeserver.admin_token_file" in ended.err
+    assert "--account" in ended.err
+    assert ended.out == ""
+    assert not (tmp_path / "access-slip.pdf").exists()
+
+
 def test_the_sign_is_printed_without_asking_anybody(botschaft: Botschaft, tmp_path: Path) -> None:
     botschaft(*INIT)
 
