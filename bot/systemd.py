@@ -1,18 +1,22 @@
 """What systemd is told of the process, as sd_notify(3) says: ready, alive, stopping. Elsewhere nobody is told anything.
 
-The watchdog is answered only while there is progress; a process that hangs is then started anew.
+The watchdog is answered only while there is progress; a process that hangs is then started anew. It does not look
+before the start is over; a start that lasts is given more time for as long as the loop goes round.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
 log = structlog.get_logger()
 
 PATIENCE_S = 1.0
+MORE_TIME_S = 180.0
+"""How long systemd waits to be asked again, once a start has lasted for its TimeoutStartSec."""
 
 
 def tell(state: str) -> None:
@@ -44,3 +48,19 @@ async def answer_watchdog(is_moving: Callable[[], bool]) -> None:
         if is_moving():
             tell("WATCHDOG=1")
         await asyncio.sleep(interval_s / 2)
+
+
+@asynccontextmanager
+async def starting(every_s: float = MORE_TIME_S / 3) -> AsyncIterator[Callable[[], object]]:
+    """Ask for more time again and again, because the server may be away for hours; yields what ends that."""
+    asking = asyncio.ensure_future(_ask_for_time(every_s))
+    try:
+        yield asking.cancel
+    finally:
+        asking.cancel()
+
+
+async def _ask_for_time(every_s: float) -> None:
+    while True:
+        tell(f"EXTEND_TIMEOUT_USEC={round(MORE_TIME_S * 1_000_000)}")
+        await asyncio.sleep(every_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot import systemd
+from bot.app import starting
 
 
 @contextmanager
@@ -81,3 +82,36 @@ async def test_the_watchdog_hears_only_from_who_moves(monkeypatch: pytest.Monkey
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def test_a_start_asks_for_time_until_it_is_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with listening(monkeypatch, str(tmp_path / "notify")) as heard:
+        heard.setblocking(False)
+        async with systemd.starting(every_s=0.001) as started:
+            for _ in range(3):
+                said = await asyncio.wait_for(loop.sock_recv(heard, 100), 20)
+                assert said == b"EXTEND_TIMEOUT_USEC=180000000"
+            started()
+            await asyncio.sleep(0)  # now it is cancelled
+            systemd.tell("READY=1")
+            while (said := await asyncio.wait_for(loop.sock_recv(heard, 100), 20)) != b"READY=1":
+                assert said == b"EXTEND_TIMEOUT_USEC=180000000"
+            with suppress(BlockingIOError):
+                raise AssertionError(heard.recv(100))
+
+
+async def test_a_start_that_fails_asks_for_nothing_any_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    with listening(monkeypatch, str(tmp_path / "notify")), pytest.raises(ValueError, match="refused"):
+        async with systemd.starting(every_s=0.001):
+            raise ValueError("refused")
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+def test_the_unit_waits_for_a_start_as_long_as_that_may_do_without_asking() -> None:
+    unit = (Path(__file__).parents[1] / "deploy/kit/systemd/botschaft.service").read_text(encoding="utf-8")
+    given = dict(line.split("=", 1) for line in unit.splitlines() if line.startswith(("Timeout", "Type")))
+    assert given["Type"] == "notify"
+    assert int(given["TimeoutStartSec"]) > starting.FIRST_SYNC_S > systemd.MORE_TIME_S

@@ -48,7 +48,11 @@ async def run(
     systemd.tell("STATUS=Waiting for the Matrix server.")
     loaded = loaded_privacy(settings)
     privacy = loaded.privacy if loaded else None
-    async with opened(settings, on_wait=on_wait, privacy=privacy, now=now) as parts, watched(parts):
+    async with (
+        systemd.starting() as started,
+        opened(settings, on_wait=on_wait, privacy=privacy, now=now) as parts,
+        watched(parts),
+    ):
         systemd.tell("STATUS=Starting.")
         await _put_texts_on_record(parts)
         await start_keys(parts)
@@ -69,6 +73,7 @@ async def run(
         if ready:
             ready()
         log.info("serving")
+        started()
         systemd.tell("READY=1\nSTATUS=Serving.")
         await until_stopped(parts, stop or asyncio.Event(), reload)
 
