@@ -29,6 +29,7 @@ CHECKS: Final[dict[str, Check]] = {
     "staff_join": rooms.staff_join,
     "items": books.items,
     "archive": books.archive,
+    "deletion": books.deletion,
     "serving": books.serving,
 }
 """What is looked at, by its area, in the order in which it is told."""

@@ -1,4 +1,4 @@
-"""What the tables tell: what waits or is stuck, when the last backup was, and whether anybody serves."""
+"""What the tables tell: what waits, is stuck or stays; when the last backup was, and whether anybody serves."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,6 +42,11 @@ async def archive(patient: Patient) -> Sequence[Finding]:
     if patient.now() - last > BACKUP_MAX_AGE:
         return [bad("archive", "old", days=days)]
     return [well("archive", days=days)]
+
+
+async def deletion(patient: Patient) -> Sequence[Finding]:
+    """Customers are told when their data are deleted, and nothing does that by itself yet."""
+    return [note("deletion", "by_hand")] if patient.settings.controller.is_filled_in else []
 
 
 async def serving(patient: Patient) -> Sequence[Finding]:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from bot.doctor import examine
 from bot.doctor.patient import Patient
 from bot.domain.arrival import ItemKind
+from bot.domain.finding import Grade
 from bot.domain.ids import ItemId, Lane, RoomId, SessionId, UserId
 from bot.resources import resource_dir
 from bot.store import arrivals, facts
@@ -86,3 +87,14 @@ async def test_whether_anybody_serves(looked_at: Patient) -> None:
     assert set(await words(looked_at, "serving")) == {"well"}
     os.utime(heartbeat, (time.time() - 500, time.time() - 500))
     assert set(await words(looked_at, "serving")) == {"silent"}
+
+
+async def test_that_nothing_is_deleted_by_itself_is_said_once_customers_are_told_of_periods(looked_at: Patient) -> None:
+    assert looked_at.settings.controller.missing()
+    assert await words(looked_at, "deletion") == {}
+
+    filled = dict.fromkeys(looked_at.settings.controller.missing(), "there")
+    controller = looked_at.settings.controller.model_copy(update=filled)
+    responsible = replace(looked_at, settings=looked_at.settings.model_copy(update={"controller": controller}))
+    [finding] = await examine(responsible, ["deletion"])
+    assert (finding.text, finding.grade) == ("doctor.deletion.by_hand", Grade.NOTE)

@@ -45,7 +45,7 @@ async def found(business: Business, **choices: Any) -> dict[str, Finding]:
     return {f.text.removeprefix("doctor."): f for f in findings if f.grade is not Grade.WELL}
 
 
-ALWAYS = {"hardening.not_shown", "limits.not_shown", "archive.never"}
+ALWAYS = {"hardening.not_shown", "limits.not_shown", "archive.never", "deletion.by_hand"}
 """What is worth knowing on our test server though all is well."""
 
 
