@@ -143,7 +143,7 @@ async def news_and_proof(day: Day) -> None:
     )
     day.office = leitung["room_id"]
     await chef.command("text", room_id=leitung["room_id"], body="!info Die Winterreifen sind da")
-    await admin.next("1 Kunden", room=leitung["room_id"])
+    await admin.next("zugestimmt haben (1)", room=leitung["room_id"])
     await customer.next("Die Winterreifen sind da", room=chat)
 
     await anna.command("text", room_id=chat, body="!beleg")
@@ -158,7 +158,7 @@ async def taking_back_by_deleting(day: Day, yes: str) -> None:
     await customer.next("Ihr Widerruf gilt ab sofort", room=chat)
     await mechanic.next("Widerrufen: Angebote und Neuigkeiten", room=day.case)
     await chef.command("text", room_id=day.office, body="!info Noch mehr Reifen")
-    await day.admin.next("0 Kunden", room=day.office)
+    await day.admin.next("zugestimmt haben (0)", room=day.office)
 
 
 async def again_and_stop(day: Day) -> None:
@@ -246,7 +246,7 @@ async def somebody_else_says_stop(day: Day, bert: ElementPeer) -> None:
         lambda line: line.get("type") == "m.room.name" and line["content"].get("name") == "🛠 Leitung", WAIT_S
     )
     await day.chef.command("text", room_id=office["room_id"], body="!info Die Winterreifen sind da")
-    await day.admin.next("1 Kunden", room=office["room_id"])
+    await day.admin.next("zugestimmt haben (1)", room=office["room_id"])
     await bert.command("text", room_id=day.chat, body="STOPP")
     await day.customer.next("in nichts eingewilligt", room=day.chat)
 
@@ -262,7 +262,7 @@ async def forgotten(business: Business, account: Account) -> None:
 async def an_old_question_is_none(day: Day, question: str) -> None:
     """Whoever was erased cannot agree to what they were asked before; that they want nothing is heard."""
     await day.anna.command("text", room_id=day.chat, body="JA", reply_to=question)
-    await day.mechanic.next("'JA'", room=day.case)
+    await day.mechanic.next("JA'", room=day.case)
     await day.anna.command("text", room_id=day.chat, body="STOPP")
     await day.customer.next("in nichts eingewilligt", room=day.chat)
     await day.jan.command("text", room_id=day.case, body="!zu")
