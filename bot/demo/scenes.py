@@ -17,7 +17,7 @@ from bot.demo.workshop import Day
 
 async def _first_contact(day: Day) -> None:
     """The privacy text, a tap that takes the case, title and plate, a note, an answer."""
-    day.scene(
+    await day.scene(
         "07:40",
         "Der erste Kontakt",
         "Anna writes for the first time. She reads who answers and what happens to her data; the team finds a"
@@ -48,7 +48,7 @@ async def _first_contact(day: Day) -> None:
 
 async def _photo_and_voice(day: Day) -> None:
     """Files are carried without being opened by the bot."""
-    day.scene(
+    await day.scene(
         "08:05",
         "Ein Foto und eine Sprachnachricht",
         "Both arrive as what they are, end-to-end encrypted like every text.",
@@ -68,7 +68,7 @@ async def _photo_and_voice(day: Day) -> None:
 
 async def _somebody_waits(day: Day) -> None:
     """A quarter of an hour of open time without an answer."""
-    day.scene(
+    await day.scene(
         "08:24",
         "Niemand wird vergessen",
         "Carla has waited for a quarter of an hour, so the desk is called. Jan takes the case and answers.",
@@ -81,7 +81,7 @@ async def _somebody_waits(day: Day) -> None:
 
 async def _held_back(day: Day) -> None:
     """The leak guard: what may be meant for a colleague waits for a tap."""
-    day.scene(
+    await day.scene(
         "08:40",
         "Was vielleicht nur fürs Team ist",
         "Eva types in the room of Bernd's case. What names a colleague is held until she taps, internal or "
@@ -103,7 +103,7 @@ async def _held_back(day: Day) -> None:
 
 async def _handed_over(day: Day) -> None:
     """To another desk, by hand and by a keyword."""
-    day.scene(
+    await day.scene(
         "09:00",
         "An die Werkstatt",
         "Eva hands the case to the other desk. Tom was not in the room when the photo came and can open it "
@@ -127,14 +127,14 @@ async def _handed_over(day: Day) -> None:
 
 async def _ready(day: Day) -> None:
     """Ready to be collected, handed over by code, closed; and the first question of consent, which is a yes."""
-    day.scene("09:45", "Fertig", "The customer is told, with a pick-up code that only she sees.")
+    await day.scene("09:45", "Fertig", "The customer is told, with a pick-up code that only she sees.")
     told, eva, fatma = day.told, day.cast.eva, day.cast.fatma
     await day.opens(fatma, "Guten Morgen, ist mein Golf schon fertig?", 1005, eva)
     await day.orders(eva, "1005", "!fertig Ihr Golf steht vorn auf dem Hof.", "🟢 Der Kunde weiß")
     code = await told.arrives(fatma, "Ihr Abholcode")
     await day.is_called(eva, "1005", "🟢 1005")
 
-    day.scene(
+    await day.scene(
         "10:30",
         "Abholung, und eine Frage",
         "Fatma is at the counter. The first code has a typo. Her case is closed; only now, never at first "
@@ -156,7 +156,7 @@ async def _ready(day: Day) -> None:
 
 async def _rings(day: Day) -> None:
     """What was put off comes back by itself."""
-    day.scene("11:10", "Es klingelt", "What Tom put off two hours ago comes back by itself.")
+    await day.scene("11:10", "Es klingelt", "What Tom put off two hours ago comes back by itself.")
     await day.told.arrives(day.cast.tom, "war bis jetzt zurückgestellt", room=day.rooms["1004"])
     await day.answers(
         day.cast.tom, "1004", day.cast.gerd, "Der Satz kostet 420 €, montiert. Passt Ihnen Freitag um neun?"
@@ -166,7 +166,7 @@ async def _rings(day: Day) -> None:
 
 async def _nuisance(day: Day) -> None:
     """Blocked: not stored, not announced, and told nothing."""
-    day.scene(
+    await day.scene(
         "11:40",
         "Ein Störenfried",
         "Emil is blocked for a week. He is told nothing, and what he writes is not even stored; others are "
@@ -177,7 +177,7 @@ async def _nuisance(day: Day) -> None:
     await day.orders(eva, "1006", "!sperren 7d", "🚫 Gesperrt bis")
     await day.orders(eva, "1006", "!zu", "Vorgang geschlossen")
     await day.is_called(eva, "1006", "✅ 1006")
-    await told.writes(emil, day.rooms["Emil"], "LETZTE CHANCE!!!")
+    await told.writes(emil, day.rooms["Emil"], "LETZTE CHANCE!!!", in_vain=True)
     await day.asks(carla, "War da, danke! Was mache ich bis zum Termin?", day.cast.jan)
     team = (eva, day.cast.jan, day.cast.tom)
     told.holds("Nobody of the team has seen Emil's second message.", not any(_at(one, "LETZTE") for one in team))
@@ -185,7 +185,7 @@ async def _nuisance(day: Day) -> None:
 
 async def _leaves(day: Day) -> None:
     """A colleague who leaves is out of everything at once; new keys; the cases go to others."""
-    day.scene(
+    await day.scene(
         "11:50",
         "Jan geht",
         "It is Jan's last day. Eva removes him in the admin room (Leitung): at once he is in no room any "
@@ -210,7 +210,7 @@ async def _leaves(day: Day) -> None:
 
 async def _lunch(day: Day) -> None:
     """One automatic sentence while nobody is there; afterwards people answer."""
-    day.scene(
+    await day.scene(
         "12:20",
         "Mittagspause",
         "Deniz is told once, not at every message, when somebody reads it. Everybody else is left in peace.",
@@ -220,7 +220,7 @@ async def _lunch(day: Day) -> None:
     await told.arrives(deniz, "Gerade ist bei uns niemand da")
     await day.asks(deniz, "Es ist ein Corsa.", eva)
 
-    day.scene("13:01", "Wieder da", "People answer.")
+    await day.scene("13:01", "Wieder da", "People answer.")
     await day.answers(eva, "1007", deniz, "Ja, kommen Sie um drei.")
     await day.asks(deniz, "Super, bis dann!", eva)
     await day.answers(eva, "1007", deniz, "Bis dann!")
@@ -229,7 +229,7 @@ async def _lunch(day: Day) -> None:
 
 async def _news(day: Day) -> None:
     """News to who agreed; a STOPP that holds at once."""
-    day.scene(
+    await day.scene(
         "15:00",
         "Neuigkeiten, und STOPP",
         "News goes to those who agreed, and to nobody else. One word ends it, from the same moment on.",
@@ -246,7 +246,7 @@ async def _news(day: Day) -> None:
 
 async def _evening(day: Day) -> None:
     """What is open, at a desk and at one's own desks."""
-    day.scene("16:45", "Was noch offen ist", "Eva looks at her desk, Tom at all that he would leave behind.")
+    await day.scene("16:45", "Was noch offen ist", "Eva looks at her desk, Tom at all that he would leave behind.")
     day.rooms["inbox of Tom"] = await room_called(day.cast.tom, "📥 Eingang Werkstatt")
     await day.orders(day.cast.eva, "inbox", "!heute", "📋 Offen")
     await day.orders(day.cast.tom, "inbox of Tom", "!feierabend", "🌙 Noch offen")
@@ -259,7 +259,7 @@ async def _evening(day: Day) -> None:
 
 async def _holiday_eve(day: Day) -> None:
     """Tomorrow is a holiday, and the automatic sentence knows it."""
-    day.scene(
+    await day.scene(
         "17:20",
         "Am Abend vor dem Feiertag",
         "Tomorrow is Ascension Day (Christi Himmelfahrt), so the next opening is on Friday.",

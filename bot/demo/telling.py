@@ -31,20 +31,26 @@ class Telling:
         self._line = line
         self._told: set[tuple[str, str]] = set()
         self._names: dict[tuple[str, str], str] = {}
+        self._newest: dict[str, tuple[Player, str]] = {}
 
-    async def writes(self, player: Player, room: str, text: str, *, replies_to: Seen | None = None) -> str:
-        """Let somebody write, who has then read the room, and return the event id."""
+    async def writes(
+        self, player: Player, room: str, text: str, *, replies_to: Seen | None = None, in_vain: bool = False
+    ) -> str:
+        """Let somebody write, who has then read the room, and return the event id. `in_vain`: the bot drops it."""
         content: Json = {"msgtype": "m.text", "body": text}
         if replies_to:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": replies_to.event_id}}
         event_id = await player.peer.send(room, "m.room.message", content)
         await player.peer.mark_read(room, event_id)
+        if not in_vain:
+            self._newest[room] = player, event_id
         self._line(await self._name(player, room), player.name, text)
         return event_id
 
     async def sends(self, player: Player, room: str, data: bytes, content: Json) -> None:
         """Let somebody send a file, encrypted."""
         await player.peer.attach(room, data, content)
+        self._newest.pop(room, None)
         self._line(await self._name(player, room), player.name, _shown(content))
 
     async def taps(self, player: Player, event: Seen, key: str) -> None:
@@ -58,7 +64,25 @@ class Telling:
         await self._wait(player, is_there, f"the sign {key}")
         tap = await player.peer.react(event.room_id, event.event_id, key)
         await player.peer.mark_read(event.room_id, tap)
+        self._newest[event.room_id] = player, tap
         self._line(await self._name(player, event.room_id), player.name, f"taps {key}")
+
+    async def comes_to_rest(self) -> None:
+        """Wait until the bot has dealt with what was written, which it says by reading up to there."""
+        for room, (player, event) in self._newest.items():
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    while not await self._is_read(player, room, event):
+                        await player.peer.wait_for_news()
+            except TimeoutError:
+                place = await self._name(player, room)
+                raise Missed(f"that the bot read what {player.name} wrote last in {place}") from None
+        self._newest.clear()
+
+    async def _is_read(self, player: Player, room: str, event: str) -> bool:
+        """Whoever has been taken out of a room meanwhile sees nothing of it any more."""
+        is_read = player.peer.receipts.get(room, {}).get(self._stage.bot.mxid) == event
+        return is_read or room not in await player.peer.rooms()
 
     async def arrives(self, player: Player, text: str, *, room: str = "", tell: bool = True) -> Seen:
         """Wait until somebody's client has decrypted a message of the bot that contains `text`, each only once.

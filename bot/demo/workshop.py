@@ -72,8 +72,9 @@ class Day:
     told: Telling
     rooms: dict[str, str] = field(default_factory=dict)
 
-    def scene(self, at: str, title: str, about: str) -> None:
-        """Begin a scene, at a pretended time."""
+    async def scene(self, at: str, title: str, about: str) -> None:
+        """Begin a scene, at a pretended time; what was done in the last one has the time of that."""
+        await self.told.comes_to_rest()
         self.clock.set_forward(at)
         self.page.scene(at, title, about)
 
