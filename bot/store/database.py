@@ -95,14 +95,13 @@ class Database:
             with _failures_told(path.name):
                 if migrations is not None:
                     await _migrate(writer, migrations)
-            reader = await _connect(path, key)
+            reader = await _connect(path, key, only_reads=True)
         except Transient as error:
             await writer.close()
             raise Fatal(_unwritable(path)) from error
         except BaseException:
             await writer.close()
             raise
-        await reader.execute("PRAGMA query_only = ON")
         return cls(writer, reader, path.name)
 
     @asynccontextmanager
@@ -181,18 +180,21 @@ def _unwritable(path: Path) -> str:
     )
 
 
-async def _connect(path: Path, key: bytes) -> Connection:
+async def _connect(path: Path, key: bytes, *, only_reads: bool = False) -> Connection:
     connection = Connection(path, key)
     await connection
-    await connection.create_function("author_mark", 2, author_mark, deterministic=True)
     try:
+        await connection.create_function("author_mark", 2, author_mark, deterministic=True)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             await connection.execute(f"PRAGMA {pragma}")
-    except sqlcipher.OperationalError as error:
-        await connection.close()
-        raise Fatal(_unwritable(path)) from error
-    except sqlcipher.DatabaseError as error:
-        await connection.close()
+        if only_reads:
+            await connection.execute("PRAGMA query_only = ON")
+    except BaseException as error:
+        await connection.close()  # its thread would keep a process alive that was told to stop
+        if not isinstance(error, sqlcipher.DatabaseError):
+            raise
+        if isinstance(error, sqlcipher.OperationalError):
+            raise Fatal(_unwritable(path)) from error
         raise Fatal(
             f"{path.name} cannot be opened with this master secret. Nothing was changed. Put back the master secret "
             "that belongs to this folder, or restore both from the same backup."

@@ -1,13 +1,17 @@
 """The file on disk: encrypted whole, migrated once, closed to the wrong key and to the future."""
 
 import asyncio
+import itertools
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.domain.errors import Fatal
 from bot.resources import resource_dir
-from bot.store.database import Database, Tx
+from bot.store.database import Connection, Database, Tx
+from tests.waiting import until
 
 KEY = b"k" * 32
 
@@ -42,6 +46,35 @@ async def test_the_wrong_key_is_a_clear_stop_and_changes_nothing(tmp_path: Path)
         await opened(tmp_path, key=b"x" * 32)
 
     assert (tmp_path / "b.db").read_bytes() == before
+
+
+async def test_whoever_is_told_to_stop_while_it_opens_leaves_no_thread_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled at each statement in turn, as by a signal in the first moment of a start."""
+    before, plain = set(threading.enumerate()), Connection.execute
+
+    async def ends(stops_at: int) -> bool:
+        count = itertools.count(1)
+
+        def execute(connection: Connection, *statement: str) -> Any:
+            if next(count) == stops_at:
+                task.cancel()
+            return plain(connection, *statement)
+
+        monkeypatch.setattr(Connection, "execute", execute)
+        task = asyncio.ensure_future(opened(tmp_path))
+        try:
+            await (await task).close()
+        except asyncio.CancelledError:
+            return False
+        return True
+
+    stops_at = 1
+    while not await ends(stops_at):
+        await until(lambda: set(threading.enumerate()) <= before, what="no thread but those that were there")
+        stops_at += 1
+    assert stops_at > 10
 
 
 async def test_a_second_opening_migrates_nothing(tmp_path: Path) -> None:
