@@ -74,6 +74,7 @@ class Message:
     attachment: Attachment | None = None
     poll: Poll | None = None
     vote: tuple[str, ...] = ()
+    share: EventId | None = None  # the live share of a place that this is one position of
     encrypted: bool = True  # came through a session that belongs to a device of the sender
     unsigned_device: str = ""  # its id, if nobody has signed the device that wrote it
     oversized: bool = False  # larger than we carry; the body was cut

@@ -40,7 +40,8 @@ async def answer(around: Surroundings, item: Item, room: Room, message: Message)
     if is_tap and (row := command.tapped(message.body)):
         await commands.obey(Order(around, item, room, case, "", message, tapped=True), row)
         return
-    if message.kind in {Kind.DELETION, Kind.REACTION} | SILENT:
+    is_more = await copying.is_more_of_a_share(around.database, message)
+    if is_more or message.kind in {Kind.DELETION, Kind.REACTION} | SILENT:
         await _follow(around, item, case, message)
         return
     called = command.parse(message.words)

@@ -14,7 +14,7 @@ from bot.domain.poll import Poll, Vote, tally
 from bot.flows.blocking import is_quiet
 from bot.flows.surroundings import Surroundings
 from bot.store import arrivals, links
-from bot.store.database import Tx
+from bot.store.database import Database, Tx
 from bot.store.links import Link, Place, Relation
 
 CARRIED = frozenset(Kind) - {Kind.CALL, Kind.OTHER, Kind.NOISE}
@@ -28,6 +28,11 @@ log = structlog.get_logger()
 
 class FileNotCarried(BotschaftError):
     """A file that lay open on a server is too large, or cannot be had. The message has to be said in words."""
+
+
+async def is_more_of_a_share(reader: Database | Tx, message: Message) -> bool:
+    """Tell whether this is a later position of a live share, whose first one has gone over: it goes nowhere."""
+    return message.share is not None and await links.began(reader, message.room_id, message.share) is not None
 
 
 async def copy(
@@ -52,6 +57,7 @@ async def copy(
     attachment = message.attachment
     before = await around.was_sent(item, "relay")
     if before and before[0] == room:
+        await _say_what_begins(around, item, room, message, before[1])
         return before[1], await _files_of(around, room, before[1], attachment)
     if attachment and attachment.open_mxc:
         attachment = await _sealed(around, item, attachment)
@@ -67,7 +73,16 @@ async def copy(
         replies_to=replies_to,
         mentions=mentioned(item),
     )
-    return await around.send(item, "relay", room, outgoing), attachment.mxcs if attachment else ()
+    event = await around.send(item, "relay", room, outgoing)
+    await _say_what_begins(around, item, room, message, event)
+    return event, attachment.mxcs if attachment else ()
+
+
+async def _say_what_begins(around: Surroundings, item: Item, room: RoomId, message: Message, copy: EventId) -> None:
+    """Say under the first position of a live share that it is one: most apps draw a map and leave out its words."""
+    if message.share:
+        begins = Outgoing(await around.say_in(room, "case.share_begins"), notice=True, replies_to=copy)
+        await around.send(item, "share_begins", room, begins)
 
 
 async def _files_of(
@@ -165,7 +180,7 @@ async def record(
             await links.add(tx, Link((item.room_id, about), target, number))
             await arrivals.withdraw(tx, about, item.sender)
     else:
-        await links.add(tx, Link(source, target, number))
+        await links.add(tx, Link(source, target, number, about=message.share))
     own = message.attachment.mxcs if message.attachment else ()
     await links.add_files(tx, number, source, own)
     await links.add_files(tx, number, target, mxcs)

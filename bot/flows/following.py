@@ -44,7 +44,11 @@ async def plan_deletion(tx: Tx, item: Item, target: EventId | None) -> dict[str,
 
     What a moderator removes stays in that room's affairs.
     """
-    if target is None or not await arrivals.is_by(tx, target, item.sender):
+    if target is None:
+        return {"do": "nothing"}
+    share = await links.began(tx, item.room_id, target)
+    written = share.source[1] if share else target  # what began a live share is a state event, and no item
+    if not await arrivals.is_by(tx, written, item.sender):
         return {"do": "nothing"}
     following = await links.following(tx, target)
     copies = [

@@ -161,7 +161,9 @@ async def _repeat_nothing(tx: Tx, around: Surroundings, item: Item, case: Case) 
 async def _meant_for_the_bot(
     tx: Tx, around: Surroundings, item: Item, customer: CustomerId, message: Message
 ) -> dict[str, Any] | None:
-    """Return what is done with words that nobody but the bot has to read."""
+    """Return what is done with what nobody but the bot has to read."""
+    if await copying.is_more_of_a_share(tx, message):
+        return {"do": "nothing"}
     chosen = await choosing.answered(tx, item, message)
     if chosen:
         return {"do": "choose", "case": chosen}

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 MXC: Final = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]{1,255}/[A-Za-z0-9_\-]{1,255}")
 _MIME: Final = re.compile(r"[a-z0-9]+/[a-z0-9.+\-]{1,80}", re.IGNORECASE)
 _GEO: Final = re.compile(
-    r"geo:-?\d{1,3}(\.\d{1,12})?,-?\d{1,3}(\.\d{1,12})?(,-?\d{1,6}(\.\d{1,6})?)?(;u=\d{1,7}(\.\d{1,6})?)?"
+    r"geo:-?\d{1,3}(\.\d{1,17})?,-?\d{1,3}(\.\d{1,17})?(,-?\d{1,6}(\.\d{1,17})?)?(;u=\d{1,7}(\.\d{1,17})?)?"
 )
 _BLURHASH: Final = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,200}")
 _LARGEST_NUMBER: Final = 2**53

@@ -32,11 +32,15 @@ _MSGTYPES: Final = {
     "m.location": Kind.LOCATION,
     "m.key.verification.request": Kind.NOISE,
 }
+_BEACONS: Final = frozenset({"m.beacon", "org.matrix.msc3672.beacon"})
+"""Positions of a live share (MSC3489, MSC3672)."""
+_PLACES: Final = ("m.location", "org.matrix.msc3488.location")
 _POLLS: Final = {"start": Kind.POLL, "response": Kind.POLL_VOTE, "end": Kind.POLL_END}
 _TYPES: Final = {
     "m.sticker": Kind.STICKER,
     "m.reaction": Kind.REACTION,
     "m.room.redaction": Kind.DELETION,
+    **dict.fromkeys(_BEACONS, Kind.LOCATION),
     "m.call.invite": Kind.CALL,
     "m.rtc.notification": Kind.CALL,
     "org.matrix.msc4075.rtc.notification": Kind.CALL,
@@ -48,13 +52,16 @@ _WORDY: Final = frozenset({Kind.TEXT, Kind.NOTICE, Kind.EMOTE, Kind.LOCATION, Ki
 
 def message_of(room: RoomId, event: Json, event_type: str, content: Json, *, encrypted: bool) -> Message:
     """Build the message that an event carries. `event_type` and `content` are the decrypted ones if it was so."""
+    is_beacon = event_type in _BEACONS
+    content = _as_place(content) if is_beacon else content
     relation = _relation(event, content)
     kind = _kind(event_type, content, relation)
     shown = _new_content(content) if kind is Kind.EDIT else content
     form = _kind(event_type, shown, {}) if kind is Kind.EDIT else kind
     attachment = _attachment(shown, form)
     poll = poll_of(shown) if form is Kind.POLL else None
-    if (form in WITH_FILE and attachment is None) or (form is Kind.POLL and poll is None):
+    lacks_file = attachment is None and (form in WITH_FILE or is_beacon)
+    if lacks_file or (form is Kind.POLL and poll is None):
         form = Kind.OTHER
     replies_to = _reply(relation) if kind is not Kind.EDIT else None
     body = _body(shown, form, relation, replies=replies_to is not None)
@@ -75,6 +82,7 @@ def message_of(room: RoomId, event: Json, event_type: str, content: Json, *, enc
         attachment=attachment,
         poll=poll,
         vote=vote_of(content) if kind is Kind.POLL_VOTE else (),
+        share=_share(relation) if is_beacon else None,
         encrypted=encrypted,
         oversized=oversized,
     )
@@ -128,6 +136,19 @@ def _thread(relation: Json) -> tuple[EventId, ...]:
     last = relation.get("m.in_reply_to")
     named = (relation.get("event_id"), last.get("event_id") if isinstance(last, dict) else None)
     return tuple(dict.fromkeys(EventId(event) for event in named if isinstance(event, str)))
+
+
+def _as_place(beacon: Json) -> Json:
+    """Return a position of a live share in the form of a place that is sent once."""
+    place: Json = next((beacon[name] for name in _PLACES if isinstance(beacon.get(name), dict)), {})
+    relation = beacon.get("m.relates_to")
+    return {"body": place.get("description"), "geo_uri": place.get("uri"), "m.relates_to": relation}
+
+
+def _share(relation: Json) -> EventId | None:
+    """Return what a position belongs to: the event with which its author began to share where they are."""
+    target = relation.get("event_id") if relation.get("rel_type") == "m.reference" else None
+    return EventId(target) if isinstance(target, str) else None
 
 
 def _mentions(content: Json) -> frozenset[UserId]:

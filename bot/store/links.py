@@ -27,7 +27,7 @@ class Link:
     target: Place
     number: CaseNumber
     relation: Relation = Relation.COPY
-    about: EventId | None = None
+    about: EventId | None = None  # what an edit changes; of a place, the live share that it began
 
 
 _COLUMNS = "source_room, source_event, target_room, target_event, case_number, relation, about"
@@ -82,6 +82,15 @@ async def counterpart(reader: Reader, event: EventId, room: RoomId) -> EventId |
         room,
     )
     return EventId(row[0]) if row else None
+
+
+async def began(reader: Reader, room: RoomId, share: EventId) -> Link | None:
+    """Return the position of a live share that went over to the other side, if one did."""
+    row = await reader.one(
+        f"SELECT {_COLUMNS} FROM copy_links WHERE source_room = ? AND about = ? AND relation = 'copy' LIMIT 1",  # noqa: S608
+        *(room, share),
+    )
+    return _link(row) if row else None
 
 
 async def following(reader: Reader, source: EventId) -> tuple[Link, ...]:

@@ -135,6 +135,14 @@ async def carrying_a_file(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "* zweite", **new, **{"m.relates_to": {"rel_type": "m.replace", "event_id": first}})
 
 
+async def sharing_a_place(world: World, chat: RoomId) -> None:
+    """A customer shares live where they are."""
+    relation = {"rel_type": "m.reference", "event_id": "$share"}
+    for place in ("geo:1,1", "geo:2,2"):
+        content = {"m.location": {"uri": place}, "m.relates_to": relation}
+        await world.take(chat, world.server.new_event(chat, ANNA, "m.beacon", content))
+
+
 async def among_cases(world: World, chat: RoomId) -> None:
     await world.says(ANNA, chat, "erste")
     first = (await world.case_room(ANNA)).room_id
@@ -516,6 +524,7 @@ STORIES = [
         deleting,
         reacting,
         carrying_a_file,
+        sharing_a_place,
         choosing,
         moving,
         declining,

@@ -134,6 +134,54 @@ async def test_places_arrive_as_places(way: Way) -> None:
     assert (copy["msgtype"], copy["geo_uri"]) == ("m.location", "geo:48.137,11.575;u=20")
 
 
+async def share(way: Way, place: str, began: str = "$share") -> EventId:
+    """Somebody shares live where they are, and is there now."""
+    relation = {"rel_type": "m.reference", "event_id": began}
+    located = {"uri": f"geo:{place}"} if place else {}
+    content: Json = {"org.matrix.msc3488.location": located, "m.relates_to": relation}
+    return await way.send("", content, event_type="org.matrix.msc3672.beacon")
+
+
+def places(way: Way) -> list[str]:
+    return [event["content"]["geo_uri"] for event in way.target.events if "geo_uri" in event["content"]]
+
+
+async def test_of_a_live_location_the_beginning_arrives_and_nothing_more(way: Way) -> None:
+    first = await share(way, "48.1,11.5")
+    after = [len(room.events) for room in (way.target, way.world.server.rooms[way.here])]
+    assert places(way) == ["geo:48.1,11.5"]
+    assert "Live-Standort" in way.last["body"]
+    assert way.last["msgtype"] == "m.notice"
+
+    for place in ("48.2,11.6", "48.3,11.7", ""):
+        await share(way, place)
+    there, here = (len(room.events) for room in (way.target, way.world.server.rooms[way.here]))
+    assert [there, here - 3] == after, "nothing was said of later positions to anybody"
+    assert set(await arrivals.counts(way.world.database)) == {"done"}
+
+    await share(way, "48.4,11.8", began="$another")
+    assert places(way) == ["geo:48.1,11.5", "geo:48.4,11.8"]
+    assert first
+
+
+async def test_who_deletes_a_live_location_deletes_the_place_that_arrived(way: Way) -> None:
+    await share(way, "48.1,11.5")
+    await way.delete(EventId("$share"))
+    assert places(way) == []
+
+
+async def test_a_live_location_that_names_no_place_is_told_once(world: World) -> None:
+    chat = await world.chat(ANNA)
+    way = Way(world, ANNA, chat, chat, JAN)
+    await world.says(ANNA, chat, "Hallo")
+    before = len(world.server.rooms[chat].texts())
+    for _ in range(3):
+        await share(way, "")
+    said = [text for text in (await world.case_room(ANNA)).texts() if text.startswith("📎")]
+    assert len(said) == 1
+    assert len(world.server.rooms[chat].texts()) == before + 1
+
+
 async def test_an_open_file_arrives_encrypted(way: Way) -> None:
     data = b"nicht verschluesselt"
     way.world.server.files["mxc://far.example/open"] = data

@@ -58,6 +58,37 @@ def test_every_kind_has_a_word(event_type: str, content: Json, kind: Kind) -> No
     assert read(event_type, content).kind is kind
 
 
+BEACON = "org.matrix.msc3672.beacon"
+
+
+def beacon(place: object, *, share: object = "$share") -> Json:
+    relation = {"rel_type": "m.reference", "event_id": share}
+    return {"org.matrix.msc3488.location": place, "m.relates_to": relation, "org.matrix.msc3488.ts": 1}
+
+
+@pytest.mark.parametrize(("event_type", "name"), [(BEACON, "org.matrix.msc3488.location"), ("m.beacon", "m.location")])
+def test_a_position_of_a_live_share_is_a_place(event_type: str, name: str) -> None:
+    place = {"uri": "geo:48.13712345678901,11.57;u=14.796392", "description": "@room hier", "evil": "x"}
+    message = read(event_type, {name: place, "m.relates_to": beacon({})["m.relates_to"], "file": FILE})
+
+    assert (message.kind, message.share, message.target) == (Kind.LOCATION, "$share", None)
+    assert message.body == "@\u200broom hier"
+    assert message.attachment
+    assert message.attachment.content == {"geo_uri": "geo:48.13712345678901,11.57;u=14.796392"}
+
+
+@pytest.mark.parametrize("place", [None, 7, [], {}, {"uri": 7, "description": []}, {"uri": "geo:evil"}, {"uri": None}])
+def test_a_position_that_names_no_place_is_none(place: object) -> None:
+    message = read(BEACON, beacon(place))
+    assert (message.kind, message.share, message.attachment) == (Kind.OTHER, "$share", None)
+
+
+@pytest.mark.parametrize("share", [None, 7, {}, ["$share"]])
+def test_a_position_of_no_share_has_none(share: object) -> None:
+    assert read(BEACON, beacon({"uri": "geo:1,1"}, share=share)).share is None
+    assert read(BEACON, {"org.matrix.msc3488.location": {"uri": "geo:1,1"}, "m.relates_to": "x"}).share is None
+
+
 def test_an_edit_carries_the_new_text_and_what_it_is_about() -> None:
     relation = {"rel_type": "m.replace", "event_id": "$0"}
     message = read("m.room.message", text("* neu", **{"m.new_content": text("neu"), "m.relates_to": relation}))
