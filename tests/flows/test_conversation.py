@@ -105,6 +105,7 @@ async def test_a_message_long_after_closing_opens_a_new_case_that_names_the_old_
     case = await world.case(ANNA)
     assert case.room_id
     await world.says(JAN, case.room_id, "!zu")
+    assert "nach längerer Zeit ein neuer" in world.server.rooms[case.room_id].texts()[-1]
     world.later(days=30)
 
     await world.says(ANNA, chat, "wieder ich")
