@@ -20,7 +20,7 @@ async def sentence(tx: Tx, around: Surroundings, item: Item, case: Case) -> str:
     hours, now = around.rules.hours_at(case.desk), around.now()
     if hours is None or hours.is_open(now) or (case.touched_at and now - case.touched_at < TALK):
         return ""
-    step = f"away {case.number}"
+    step = _step(case)
     if await cases.was_answered(tx, case.customer_id, step, everywhere_since=now - PAUSE):
         return ""
     if not await around.may_answer(tx, item, case.customer_id, step):
@@ -30,6 +30,15 @@ async def sentence(tx: Tx, around: Surroundings, item: Item, case: Case) -> str:
     if opens is None:
         return around.texts.render("customer.away_long", language)
     return around.texts.render("customer.away", language, when=_when(around, opens, now, language))
+
+
+async def take_back(tx: Tx, item: Item, case: Case) -> None:
+    """It is not said after all, so the next message is answered with it."""
+    await cases.forget_automatic(tx, case.customer_id, item.id, _step(case))
+
+
+def _step(case: Case) -> str:
+    return f"away {case.number}"
 
 
 def _when(around: Surroundings, opens: datetime, now: datetime, language: str) -> str:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from bot.domain.arrival import Item, ItemKind, room_lane
@@ -242,14 +243,13 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     if opens:
         case = await opening.open_case(around, item, case)
     assert case.room_id is not None
-    copy, mxcs = await _copy(around, item, case, message)
-    if item.plan["answers"]:
-        said = _automatic_text(around, message, await around.language_of(around.database, case.customer_id))
-        await around.send(item, "automatic", item.room_id, Outgoing(said, notice=True))
-    if item.plan.get("away"):
-        await around.send(item, "away", item.room_id, Outgoing(item.plan["away"], notice=True))
-    if item.plan.get("also"):
-        await around.send(item, "also", item.room_id, Outgoing(item.plan["also"], notice=True))
+    try:
+        copy, mxcs = await _copy(around, item, case, message)
+    except FileNotCarried:
+        item = await _without_file(around, item, case)
+        copy, mxcs = await _say_not_carried(around, item, case), ()
+    assert item.plan is not None
+    await _say_beside(around, item, case, message)
     poll = await which_desk.ask(around, item)
     if item.plan["reopens"]:
         notice = Outgoing(around.say_at(case.desk, "case.reopened_by_customer"), notice=True)
@@ -271,6 +271,17 @@ async def _carry(around: Surroundings, item: Item, message: Message) -> None:
     around.bookkeeping.case_changed(case.number)
 
 
+async def _say_beside(around: Surroundings, item: Item, case: Case, message: Message) -> None:
+    """Say to the customer what was planned beside relaying their message."""
+    assert item.plan is not None
+    if item.plan["answers"]:
+        said = _automatic_text(around, message, await around.language_of(around.database, case.customer_id))
+        await around.send(item, "automatic", item.room_id, Outgoing(said, notice=True))
+    for step in ("away", "also"):
+        if item.plan.get(step):
+            await around.send(item, step, item.room_id, Outgoing(item.plan[step], notice=True))
+
+
 async def _add_announcement(tx: Tx, around: Surroundings, item: Item, case: Case) -> None:
     """Pin, Space and inbox come after the message, in a lane of their own, so that they keep nobody waiting."""
     assert case.room_id is not None
@@ -279,7 +290,11 @@ async def _add_announcement(tx: Tx, around: Surroundings, item: Item, case: Case
 
 
 async def _copy(around: Surroundings, item: Item, case: Case, message: Message) -> tuple[EventId, tuple[str, ...]]:
-    """Put the message into the case room; returns its copy and the files that it names."""
+    """Put the message into the case room; returns its copy and the files that it names.
+
+    Raises:
+        FileNotCarried: it has a file that we cannot bring over.
+    """
     assert item.plan is not None
     assert case.room_id is not None
     plan, room, desk = item.plan, case.room_id, case.desk
@@ -304,21 +319,35 @@ async def _copy(around: Surroundings, item: Item, case: Case, message: Message) 
             mentions=copying.mentioned(item),
         )
         return await around.send(item, "relay", room, outgoing), ()
-    try:
-        return await copying.copy(
-            around, item, room, message, text=text, mark=mark, replaces=replaces, replies_to=quotes
-        )
-    except FileNotCarried:
-        line = Outgoing(
-            around.say_at(desk, "case.file_not_carried"),
-            notice=blocking.is_quiet(item),
-            replies_to=quotes,
-            mentions=copying.mentioned(item),
-        )
-        copy = await around.send(item, "relay", room, line)
-        said = await around.say_in(item.room_id, "customer.file_not_carried")
-        await around.send(item, "file_not_carried", item.room_id, Outgoing(said, notice=True))
-        return copy, ()
+    if plan.get("not_carried"):
+        raise FileNotCarried("this was decided before")
+    return await copying.copy(around, item, room, message, text=text, mark=mark, replaces=replaces, replies_to=quotes)
+
+
+async def _without_file(around: Surroundings, item: Item, case: Case) -> Item:
+    """Its file cannot be brought over, which is written down: nobody is told that the message has arrived."""
+    assert item.plan is not None
+    plan = {**item.plan, "not_carried": True, "away": ""}
+    async with around.database.transaction() as tx:
+        await arrivals.add_to_plan(tx, item, plan)
+        await away.take_back(tx, item, case)
+    return replace(item, plan=plan)
+
+
+async def _say_not_carried(around: Surroundings, item: Item, case: Case) -> EventId:
+    """Say to both sides that a file did not arrive; returns what stands for it in the case room."""
+    assert item.plan is not None
+    assert case.room_id is not None
+    line = Outgoing(
+        around.say_at(case.desk, "case.file_not_carried"),
+        notice=blocking.is_quiet(item),
+        replies_to=EventId(item.plan["quotes"]) if item.plan.get("quotes") else None,
+        mentions=copying.mentioned(item),
+    )
+    copy = await around.send(item, "relay", case.room_id, line)
+    said = await around.say_in(item.room_id, "customer.file_not_carried")
+    await around.send(item, "file_not_carried", item.room_id, Outgoing(said, notice=True))
+    return copy
 
 
 async def _uncounted_mark(around: Surroundings, item: Item, desk: DeskId) -> str:

@@ -354,6 +354,13 @@ async def add_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str, n
     await tx.run("INSERT OR IGNORE INTO automatic_answers VALUES (?, ?, ?, ?)", customer, item, step, to_ms(now))
 
 
+async def forget_automatic(tx: Tx, customer: CustomerId, item: ItemId, step: str) -> None:
+    """An automatic sentence that was planned is not said."""
+    await tx.run(
+        "DELETE FROM automatic_answers WHERE customer_id = ? AND item_id = ? AND step = ?", customer, item, step
+    )
+
+
 async def flag_device(tx: Tx, number: CaseNumber, device: str) -> bool:
     """Remember that staff are told of an unsigned device; False if they were told in this case before."""
     return await tx.run("INSERT OR IGNORE INTO flagged_devices VALUES (?, ?)", number, device) > 0

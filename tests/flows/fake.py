@@ -67,10 +67,11 @@ def step(method: Any) -> Any:
         failure = self.failure if self.failure and len(self.calls) == self.failure.at else None
         if failure and not failure.happened:
             raise failure.error
-        result = await method(self, *args, **kwargs)
-        if failure:
-            raise failure.error
-        return result
+        try:
+            return await method(self, *args, **kwargs)
+        finally:
+            if failure:
+                raise failure.error
 
     return counted
 

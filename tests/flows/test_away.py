@@ -61,6 +61,16 @@ async def test_it_is_said_once_for_each_case(world: World, chat: RoomId) -> None
     assert len(told(world, chat)) == 1
 
 
+async def test_it_is_not_said_of_a_file_that_did_not_arrive(world: World, chat: RoomId) -> None:
+    world.later(hours=10)
+    await world.says(ANNA, chat, "weg.txt", msgtype="m.file", url="mxc://far.example/gone")
+    assert told(world, chat) == []
+    assert "nicht weitergeben" in world.server.rooms[chat].texts()[-1]
+
+    await world.says(ANNA, chat, "kam das an?")
+    assert len(told(world, chat)) == 1
+
+
 async def test_two_cases_in_one_night_get_one_sentence(world: World, chat: RoomId) -> None:
     world.rule(reopen_window=world.rules.reopen_window * 0)
     world.later(hours=10)

@@ -135,6 +135,12 @@ async def carrying_a_file(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "* zweite", **new, **{"m.relates_to": {"rel_type": "m.replace", "event_id": first}})
 
 
+async def losing_a_file(world: World, chat: RoomId) -> None:
+    """A customer sends a file that cannot be had, when nobody is there."""
+    world.rule(hours=Hours(UTC, {0: ((0, 60),)}))
+    await world.writes(ANNA, chat, "weg.txt", msgtype="m.file", url="mxc://far.example/gone")
+
+
 async def sharing_a_place(world: World, chat: RoomId) -> None:
     """A customer shares live where they are."""
     relation = {"rel_type": "m.reference", "event_id": "$share"}
@@ -524,6 +530,7 @@ STORIES = [
         deleting,
         reacting,
         carrying_a_file,
+        losing_a_file,
         sharing_a_place,
         choosing,
         moving,
