@@ -185,12 +185,17 @@ async def decide(around: Surroundings, item: Item) -> None:
 
     Raises:
         Hold: its author deleted it while it was said that it goes out, which has to be said otherwise.
+        Refused: it cannot be said, so that nothing is decided: somebody may tap again, for as long as at first.
     """
     assert item.plan is not None
     gone = item.plan["sends"] and not _waits(await arrivals.get(around.database, item.plan["held"]))
     sends = item.plan["sends"] and not gone
     text = "case.held_sent" if sends else "case.held_kept"
-    await resolve(around, item, item.plan["question"], text, ordinal=int(gone))
+    try:
+        await resolve(around, item, item.plan["question"], text, ordinal=int(gone))
+    except Refused:
+        await _wait_on(around, item)
+        raise
     async with around.database.transaction() as tx:
         held = await arrivals.get(tx, item.plan["held"])
         if held and _waits(held):
@@ -201,6 +206,15 @@ async def decide(around: Surroundings, item: Item) -> None:
         await arrivals.finish(tx, item)
     around.bookkeeping.lanes_changed([item.lane])
     around.bookkeeping.room_changed(item.room_id)
+
+
+async def _wait_on(around: Surroundings, item: Item) -> None:
+    """A tap is parked: its time counts again for what it was about, which would else wait for ever."""
+    assert item.plan is not None
+    async with around.database.transaction() as tx:
+        held = await arrivals.get(tx, item.plan["held"])
+        if held and held.plan is not None and _waits(held):
+            await arrivals.hold(tx, held, REASON, around.now() + around.rules.held_for, held.plan)
 
 
 def _waits(held: Item | None) -> bool:

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
+from bot.domain.errors import Refused
 from bot.domain.ids import EventId, RoomId, SessionId, TxnId, UserId
 from bot.domain.message import Outgoing
 from bot.store import arrivals
@@ -353,6 +355,23 @@ async def test_how_long_somebody_has_to_tap_is_said_and_holds(shop: Shop) -> Non
     assert "nach 90 Sekunden" in shop.question()
     await shop.minute()
     assert shop.question().startswith("🔒 Im Team geblieben")
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_what_waits_for_a_tap_that_was_parked_waits_no_longer_than_at_first(shop: Shop, again: bool) -> None:
+    await shop.world.says(JAN, shop.case, "@eva kommt gleich zu Ihnen")
+    question = shop.question_event()
+    shop.world.server.fail_at(1, "before", Refused("no", code="M_FORBIDDEN"))
+    await shop.tap("📤")
+    assert shop.customer_sees()[-1] != "@eva kommt gleich zu Ihnen"
+    if again:
+        await shop.tap("📤", target=question, sender=JAN)
+    await shop.minute()
+    assert (shop.customer_sees()[-1] == "@eva kommt gleich zu Ihnen") is again
+    assert shop.question() == (
+        "📤 Geht an den Kunden." if again else "🔒 Im Team geblieben. Der Kunde hat es nicht bekommen."
+    )
+    assert await arrivals.counts(shop.world.database) == {"done": ANY, "parked": 1}
 
 
 async def test_what_was_late_and_held_still_says_when_it_was_written(shop: Shop) -> None:
