@@ -9,13 +9,15 @@ from bot.domain.case import Case, CaseState
 from bot.domain.consent import ANY_CASE, NotNow, Situation, Standing
 from bot.domain.errors import Mistake
 from bot.domain.ids import CaseNumber, CustomerId, RoomId
+from bot.domain.ledger.entries import LedgerKind, Value
 from bot.domain.message import Kind, Message, Outgoing
 from bot.domain.purpose import NAMED, PrivacyText, PurposeId
 from bot.flows.posing import pose
 from bot.flows.purposes import period, title_of, words_of
 from bot.flows.reaching import reachable_room
 from bot.flows.surroundings import Surroundings
-from bot.store import cases, consents, questions, rooms, suppression
+from bot.flows.withdrawing import LONGEST_WORDS
+from bot.store import cases, consents, ledger, questions, rooms, suppression
 from bot.store.database import Tx
 from bot.store.questions import Question
 
@@ -52,11 +54,19 @@ async def _asked_by_staff(tx: Tx, around: Surroundings, item: Item, case: Case, 
         return {"do": "nothing", "reply": around.say("consent.not_asked", why=why)}
     refused = await not_now(tx, around, item, case, purpose, one_case=bool(named))
     if refused:
-        why = around.say(f"consent.why_{refused.value}")
+        why = _why(around, refused, purpose, text.language)
         return {"do": "nothing", "reply": around.say("consent.not_asked", why=why)}
     plan = await planned(tx, around, item, case, purpose, room, named)
     title = title_of(around, purpose, case=case.number if named else ANY_CASE)
     return plan | {"reply": around.say("consent.asked", purpose=title)}
+
+
+def _why(around: Surroundings, refused: NotNow, purpose: PurposeId, language: str) -> str:
+    """Say why nobody is asked now; what a customer has to write is in their language."""
+    if refused is not NotNow.SUPPRESSED or around.privacy is None:
+        return around.say(f"consent.why_{refused.value}")
+    word = around.privacy.purposes[purpose].words[language].word
+    return around.say("consent.why_suppressed", word=word)
 
 
 def _how_to_ask(around: Surroundings, word: str, text: PrivacyText) -> str:
@@ -77,12 +87,48 @@ async def wished(
         return None
     text = around.privacy.question(purpose, await around.language_of(tx, person))
     situation = await _situation(tx, around, person, purpose)
-    if situation.standing is Standing.GIVEN or text.names:  # what only staff can fill in is for them to read
+    if situation.standing is Standing.GIVEN or (text.names and not situation.suppressed):
+        return None  # what only staff can fill in is for them to read
+    if text.names and await consents.withdrawn_after(tx, item, person, purpose):
         return None
+    if text.names and message.encrypted and not situation.under_age:
+        return await _let_ask(tx, around, item, case, purpose, message)
     open_one = any(question.is_open for question in situation.asked)
     if situation.under_age or open_one or not situation.session_over or not message.encrypted:
         return {"also": around.privacy.text("consent_unclear", await around.language_of(tx, person)).filled()}
     return await planned(tx, around, item, case, purpose, item.room_id, {})
+
+
+async def _let_ask(
+    tx: Tx, around: Surroundings, item: Item, case: Case, purpose: PurposeId, message: Message
+) -> dict[str, Any]:
+    """After STOPP they let us ask again what only staff can ask: on record, and no consent (part of T1b)."""
+    now, person = around.now(), case.customer_id
+    mark = suppression.mark_of(around.suppression_key, await rooms.user_of(tx, person))
+    await suppression.lift(tx, mark, purpose, now, reason="may_ask")
+    details: dict[str, Value] = {
+        "form": "command",
+        "words": message.body[:LONGEST_WORDS],
+        "event": item.id,
+        "room": item.room_id,
+        "device": "unsigned" if message.unsigned_device else "signed",
+        "scope": purpose,
+    }
+    await ledger.append(tx, LedgerKind.OBJECTION_LIFTED, details, subject=person, at=now)
+    language = await around.language_of(tx, person)
+    said = around.texts.render("customer.may_ask", language, purpose=title_of(around, purpose, language))
+    return {"do": "let_ask", "case": case.number, "purpose": purpose, "text": said}
+
+
+async def say_may_ask(around: Surroundings, item: Item) -> None:
+    """Say to both sides that the team may ask again, and finish the item (T2)."""
+    assert item.plan is not None
+    await around.send(item, "confirmation", item.room_id, Outgoing(item.plan["text"], notice=True))
+    case = await cases.get(around.database, item.plan["case"])
+    if case.room_id:
+        told = around.say_at(case.desk, "case.may_ask", purpose=title_of(around, item.plan["purpose"]))
+        await around.send(item, "staff", case.room_id, Outgoing(told, notice=True))
+    await around.finish(item)
 
 
 async def pose_wished(around: Surroundings, item: Item) -> None:

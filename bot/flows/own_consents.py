@@ -18,7 +18,10 @@ from bot.store import arrivals, consents, ledger
 from bot.store.database import Tx
 
 PROVABLE = frozenset(
-    {LedgerKind.GIVEN, LedgerKind.RENEWED, LedgerKind.REFUSED, LedgerKind.WITHDRAWN, LedgerKind.OBJECTED}
+    {
+        *(LedgerKind.GIVEN, LedgerKind.RENEWED, LedgerKind.REFUSED, LedgerKind.WITHDRAWN),
+        *(LedgerKind.OBJECTED, LedgerKind.OBJECTION_LIFTED),
+    }
 )
 """Decisions of a customer, which they can have a proof of."""
 

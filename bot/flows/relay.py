@@ -76,6 +76,7 @@ DOES: Final[Mapping[str, Callable[[Surroundings, Item], Awaitable[None]]]] = {
     "to_desk": which_desk.take,
     "conclude": deciding.conclude,
     "question": asking.pose_wished,
+    "let_ask": asking.say_may_ask,
     "say": own_consents.say,
     "prove": own_consents.prove,
 }

@@ -1,6 +1,7 @@
 """Whom nothing may be sent to that they did not order. Accounts stand here as keyed hashes only, and survive erasure.
 
-The newest row for a person counts: "nothing at all" blocks every purpose, until they themselves agree to one again.
+The newest row for a person counts: "nothing at all" blocks every purpose, until they themselves agree to one again, or
+let us ask about it.
 """
 
 import hashlib
@@ -44,10 +45,10 @@ async def block(tx: Tx, mark: bytes, purpose: PurposeId | None, *, reason: str, 
     return True
 
 
-async def lift(tx: Tx, mark: bytes, purpose: PurposeId, now: datetime) -> None:
+async def lift(tx: Tx, mark: bytes, purpose: PurposeId, now: datetime, *, reason: str = "agreed") -> None:
     """They have just agreed to this purpose themselves. Who was never blocked does not get into the list."""
     if await is_blocked(tx, mark, purpose):
-        await _put(tx, mark, purpose, "agreed", now, blocks=False)
+        await _put(tx, mark, purpose, reason, now, blocks=False)
 
 
 async def _put(tx: Tx, mark: bytes, scope: str, reason: str, now: datetime, *, blocks: bool) -> None:

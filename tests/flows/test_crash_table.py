@@ -497,6 +497,13 @@ async def stopping(world: World, chat: RoomId) -> None:
     await world.writes(ANNA, chat, "STOPP")
 
 
+async def letting_ask_again(world: World, chat: RoomId) -> None:
+    """After STOPP a customer lets the team ask again what only they can ask."""
+    await world.says(ANNA, chat, "erste")
+    await world.says(ANNA, chat, "STOPP")
+    await writes(world, ANNA, chat, "!ja weitergabe")
+
+
 async def stopping_before_anything(world: World, chat: RoomId) -> None:
     """STOPP is the first thing that somebody writes."""
     await world.writes(BERT, await world.comes(BERT), "STOPP")
@@ -522,6 +529,7 @@ STORIES = [
     asking_about_one_case,
     asking_at_close,
     agreeing_to_nothing,
+    letting_ask_again,
     *(asking_for_consent, agreeing, sending_news, stopping, stopping_before_anything, stopping_in_doubt),
     *(greeting, hurrying, offering, refusing, withdrawing, opening, going_on, being_away, asking_the_bot, answering),
     reopening,

@@ -200,6 +200,43 @@ async def test_customers_cannot_ask_themselves_what_only_staff_can_fill_in(world
     assert "!ja weitergabe" in (await world.case_room(ANNA)).texts()
 
 
+async def test_after_stopp_they_themselves_can_let_us_ask_again(world: World) -> None:
+    chat, first, _ = await shared(world)
+    await says(world, ANNA, chat, "STOPP")
+    await world.says(JAN, (await world.case_room(ANNA)).room_id, "!zu")
+    number = await open_case(world, chat)
+    case = await world.case_room(ANNA)
+    await world.says(JAN, case.room_id, f"!fragen weitergabe {EXPERT}")
+    assert "„!ja weitergabe“" in case.texts()[-1]
+
+    await says(world, ANNA, chat, "!ja weitergabe")
+    assert "noch nichts" in ours(world, chat)[-1]
+    assert "wieder fragen" in case.texts()[-1]
+    assert (await standing(world, first), await standing(world, number)) == (Standing.WITHDRAWN, Standing.NONE)
+    (lifted,) = await entries(world, LedgerKind.OBJECTION_LIFTED)
+    assert lifted.fact
+    assert lifted.fact.details["scope"] == SHARE
+    assert lifted.fact.details["words"] == "!ja weitergabe"
+    mark = suppression.mark_of(world.around.suppression_key, ANNA)
+    assert not await suppression.is_blocked(world.database, mark, SHARE)
+    assert await suppression.is_blocked(world.database, mark, NEWS), "one purpose, not all"
+    assert await consents.differing(world.database) == []
+
+    text, _ = await ask(world, chat, EXPERT)
+    await says(world, ANNA, chat, "ja", **reply_to(text))
+    assert await standing(world, number) is Standing.GIVEN
+
+
+async def test_what_was_written_before_stopp_lets_nobody_ask(world: World) -> None:
+    chat, _, _ = await shared(world)
+    await writes(world, ANNA, chat, "!ja weitergabe")
+    await writes(world, ANNA, chat, "STOPP")
+    await world.run()
+    mark = suppression.mark_of(world.around.suppression_key, ANNA)
+    assert await suppression.is_blocked(world.database, mark, SHARE)
+    assert await entries(world, LedgerKind.OBJECTION_LIFTED) == []
+
+
 async def test_customers_see_which_case_it_is_about(world: World) -> None:
     chat, number, _ = await shared(world)
     await says(world, ANNA, chat, "!einwilligungen")

@@ -60,6 +60,7 @@ class LedgerKind(StrEnum):
     BREACH_NOTED = "breach_noted"
     CLOCK_ANOMALY = "clock_anomaly"
     KEY_ROTATED = "key_rotated"
+    OBJECTION_LIFTED = "objection_lifted"  # the customer lets us ask again; they agreed to nothing
     RESTORED = "restored"  # an admin went on with an older database than the anchor knew
 
 
