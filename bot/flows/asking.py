@@ -63,10 +63,11 @@ async def _asked_by_staff(tx: Tx, around: Surroundings, item: Item, case: Case, 
 
 def _why(around: Surroundings, refused: NotNow, purpose: PurposeId, language: str) -> str:
     """Say why nobody is asked now; what a customer has to write is in their language."""
+    why = around.say(f"consent.why_{refused.value}")
     if refused is not NotNow.SUPPRESSED or around.privacy is None:
-        return around.say(f"consent.why_{refused.value}")
+        return why
     word = around.privacy.purposes[purpose].words[language].word
-    return around.say("consent.why_suppressed", word=word)
+    return " ".join([why, around.say("consent.how_to_allow", word=word)])
 
 
 def _how_to_ask(around: Surroundings, word: str, text: PrivacyText) -> str:

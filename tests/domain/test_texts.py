@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ MADE_UP = (
     "doctor.",
 )
 """Begin the ids of texts that the code puts together from a value; for the doctor's see `tests/doctor`."""
+ALIKE = frozenset(
+    {"chip.", "consent.named_", "consent.standing_", "consent.why_", "kind.", "month.", "weekday.", "emoji."}
+)
+"""Begin the ids of texts that all take the same values, because one call says whichever it is."""
+SAYING = frozenset({"say", "say_at", "say_in", "render"})
 FOR_ADMINS = "doctor."
 """Begins the ids of texts that name files and settings."""
 NEVER = ("ticket", "mxid", "bridge", "homeserver", "dsgvo-konform", "gdpr-compliant")
@@ -67,6 +73,38 @@ def test_the_code_says_what_stands_there_and_nothing_stands_there_unsaid() -> No
     said = {key for file in CODE.rglob("*.py") for key in a_text_id.findall(file.read_text(encoding="utf-8"))}
 
     assert {key for key in said if not key.startswith(MADE_UP)} == {key for key in known if not key.startswith(MADE_UP)}
+
+
+def test_the_code_fills_in_exactly_what_a_text_leaves_open() -> None:
+    """Wherever the id and the values stand in the call itself, and where one of many alike is said."""
+    known = catalogue()["de"]
+    open_in = {key: set(re.findall(r"\{(\w+)\}", text)) for key, text in known.items()}
+    wrong: list[str] = []
+    count = 0
+    for file in CODE.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            if call.func.attr not in SAYING or any(word.arg is None for word in call.keywords):
+                continue
+            values = {str(word.arg) for word in call.keywords}
+            for key in meant(call.args, known):
+                count += 1
+                if open_in[key] != values:
+                    wrong.append(f"{file.name}:{call.lineno} {key} takes {open_in[key]}, not {values}")
+    assert not wrong
+    assert count > 200
+
+
+def meant(arguments: list[ast.expr], known: Collection[str]) -> list[str]:
+    """Return the texts that a call may mean: one by its id, all by how a made-up id begins."""
+    for argument in arguments:
+        if isinstance(argument, ast.Constant) and str(argument.value) in known:
+            return [str(argument.value)]
+        if isinstance(argument, ast.JoinedStr) and isinstance(argument.values[0], ast.Constant):
+            begins = str(argument.values[0].value)
+            return [key for key in known if key.startswith(begins)] if begins in ALIKE else []
+    return []
 
 
 def test_every_sign_on_a_card_says_what_it_does() -> None:
